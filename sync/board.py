@@ -1,0 +1,321 @@
+"""The deliverer's view of what waits in one inbox: which participant to resolve next, which delivery to send next.
+
+Pure, in memory, rebuilt from the ledger at any time. It holds the order of DESIGN.md §2:
+
+* one delivery of a lane (a conversation) at a time, in the order of `OrderKey`;
+* the head of a lane that waits for a retry or for its sibling streams holds the lane;
+* several participants may turn out to be one contact, and so one lane. So a delivery waits while an earlier one
+  belongs to a participant whose conversation is not known yet: the *frontier*;
+* live before backfill, a lane with both counting as live; sources take turns.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from sync.decide import is_released, waits_for_retry
+from sync.delivery import OrderKey, Waiting
+
+
+class _Lane:
+    """The deliveries of one conversation, or of one participant that is not resolved yet, in order. Never empty
+    while the board knows it."""
+
+    __slots__ = ("_order", "busy", "key", "live", "rows")
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.rows: dict[int, Waiting] = {}
+        self.busy = False
+        self.live = 0
+        self._order: list[tuple[OrderKey, int]] = []
+
+    def put(self, row: Waiting) -> None:
+        old = self.rows.get(row.delivery_id)
+        if old is None or old.order != row.order:
+            heapq.heappush(self._order, (row.order, row.delivery_id))
+        if old is not None:
+            self.live -= not old.backfill
+        self.live += not row.backfill
+        self.rows[row.delivery_id] = row
+
+    def take(self, delivery_id: int) -> None:
+        self.live -= not self.rows.pop(delivery_id).backfill
+
+    def head(self) -> Waiting:
+        while True:
+            order, delivery_id = self._order[0]
+            row = self.rows.get(delivery_id)
+            if row is not None and row.order == order:
+                return row
+            heapq.heappop(self._order)
+
+    @property
+    def backfill(self) -> bool:
+        return self.live == 0
+
+
+class Board:
+    """What waits. Rows come in by `load`, leave by `remove`; `next_send` and `next_resolve` mark what they give as
+    busy until `finish_send` or `finish_resolve`."""
+
+    def __init__(self, mapping_ttl: timedelta, known_until: Callable[[str], datetime | None]) -> None:
+        self._mapping_ttl = mapping_ttl
+        self._known_until = known_until
+        self._lanes: dict[str, _Lane] = {}
+        self._lane_of: dict[int, str] = {}
+        self._on_the_wire: set[str] = set()
+        self._resolved: dict[int, tuple[str | None, str, datetime]] = {}
+        self._ready: dict[str, list[tuple[bool, OrderKey, str]]] = {}
+        self._unresolved: set[str] = set()
+        self._turn: list[str] = []
+        self._frontier: OrderKey | None = None
+        self._frontier_known = False
+
+    # ------------------------------------------------------------------ what is there
+
+    def __len__(self) -> int:
+        return len(self._lane_of)
+
+    def __contains__(self, delivery_id: int) -> bool:
+        return delivery_id in self._lane_of
+
+    def load(self, rows: Iterable[Waiting], now: datetime) -> None:
+        """Takes rows from the ledger. Rows already here are brought up to date unless their lane is at work."""
+        touched: set[str] = set()
+        for fresh in rows:
+            row = self._with_mapping(fresh)
+            key = self._lane_key(row, now)
+            known = self._lane_of.get(row.delivery_id)
+            if known is not None:
+                if self._lanes[known].busy:
+                    continue
+                if known != key:
+                    self._take_out(row.delivery_id)
+                    touched.add(known)
+            self._put_in(row, key)
+            touched.add(key)
+        self._offer_all(touched)
+
+    def forget_missing(self, present: set[int]) -> None:
+        """Drops idle rows that the ledger has no more as pending. `present`: all that it has."""
+        touched = set()
+        for delivery_id, key in list(self._lane_of.items()):
+            if delivery_id not in present and not self._lanes[key].busy:
+                self._take_out(delivery_id)
+                touched.add(key)
+        self._offer_all(touched)
+
+    def remove(self, delivery_id: int) -> None:
+        """The delivery is final, or not pending any more."""
+        key = self._lane_of.get(delivery_id)
+        if key is not None:
+            self._take_out(delivery_id)
+            self._offer_all({key})
+
+    def set_on_the_wire(self, conversation_ids: Iterable[str]) -> None:
+        """Which conversations have a delivery in `sending` or `unknown` that is not at work here: they wait."""
+        freed = self._on_the_wire
+        self._on_the_wire = set(conversation_ids)
+        self._offer_all({_conversation_key(c) for c in freed - self._on_the_wire})
+
+    # ------------------------------------------------------------------ resolving
+
+    def next_resolve(self, now: datetime) -> Waiting | None:
+        """The earliest delivery whose participant needs a conversation (or a renewed one), marked busy."""
+        best: _Lane | None = None
+        best_position: tuple[bool, OrderKey] | None = None
+        for key in self._unresolved:
+            lane = self._lanes[key]
+            if lane.busy or waits_for_retry(lane.head(), now):
+                continue
+            position = (lane.backfill, lane.head().order)
+            if best_position is None or position < best_position:
+                best, best_position = lane, position
+        if best is None:
+            return None
+        best.busy = True
+        return best.head()
+
+    def finish_resolve(self, row: Waiting, contact_id: str | None, conversation_id: str | None, now: datetime) -> None:
+        """Ends what `next_resolve` began. `conversation_id` None: it failed, and the row stays where it is."""
+        key = _participant_key(row.participant_id)
+        lane = self._lanes.get(key)
+        if lane is None:
+            return
+        lane.busy = False
+        self._frontier_known = False
+        if conversation_id is None:
+            return
+        self._resolved[row.participant_id] = (contact_id, conversation_id, now)
+        rows = list(lane.rows.values())
+        for moved in rows:
+            self._take_out(moved.delivery_id)
+        for moved in rows:
+            self._put_in(self._with_mapping(moved), _conversation_key(conversation_id))
+        self._offer_all({_conversation_key(conversation_id)})
+
+    def forget_mapping(self, participant_id: int, now: datetime) -> None:
+        """The participant's conversation must be asked for again before anything more is sent to it."""
+        self._resolved.pop(participant_id, None)
+        stale = [
+            row
+            for lane in self._lanes.values()
+            if not lane.busy
+            for row in lane.rows.values()
+            if row.participant_id == participant_id
+        ]
+        self.load([replace(row, resolved_at=None) for row in stale], now)
+
+    # ------------------------------------------------------------------ sending
+
+    def next_send(self, now: datetime) -> Waiting | None:
+        """The next delivery that may go now, its lane marked busy; None when all that waits has to wait."""
+        frontier = self._current_frontier(now)
+        for _ in range(len(self._turn)):
+            source = self._turn.pop(0)
+            self._turn.append(source)
+            row = self._take_from(source, frontier, now)
+            if row is not None:
+                return row
+        return None
+
+    def finish_send(self, row: Waiting, kept: Waiting | None) -> None:
+        """Ends what `next_send` began. `kept` is the row as it waits on, None when it is pending no more."""
+        key = self._lane_of.get(row.delivery_id)
+        if key is None:
+            return
+        lane = self._lanes[key]
+        lane.busy = False
+        if kept is None:
+            self._take_out(row.delivery_id)
+        else:
+            lane.put(self._with_mapping(kept))
+        self._offer_all({key})
+
+    def next_wake_at(self, now: datetime) -> datetime | None:
+        """When something that only waits for time may move, None when nothing does."""
+        moments = []
+        for lane in self._lanes.values():
+            if lane.busy:
+                continue
+            head = lane.head()
+            if waits_for_retry(head, now) and head.retry_at is not None:
+                moments.append(head.retry_at)
+            elif not is_released(head, self._known_until(head.source), now):
+                moments.append(head.release_at)
+        return min(moments, default=None)
+
+    def reoffer(self) -> None:
+        """Looks at every idle lane again: time has passed, or siblings became known."""
+        self._frontier_known = False
+        self._offer_all(set(self._lanes))
+
+    def blocked(self, now: datetime) -> int:
+        """How many rows sit in lanes that cannot move now: the window is made larger by as many."""
+        return sum(
+            len(lane.rows)
+            for lane in self._lanes.values()
+            if lane.key.removeprefix("c:") in self._on_the_wire
+            or waits_for_retry(lane.head(), now)
+            or not is_released(lane.head(), self._known_until(lane.head().source), now)
+        )
+
+    def all_wait_for_retry(self, now: datetime) -> bool:
+        """Whether every lane is held by a delivery that was refused and waits for its next try."""
+        return all(waits_for_retry(lane.head(), now) for lane in self._lanes.values())
+
+    # ------------------------------------------------------------------ inside
+
+    def _with_mapping(self, row: Waiting) -> Waiting:
+        mapping = self._resolved.get(row.participant_id)
+        if mapping is None:
+            return row
+        if row.resolved_at is not None and row.resolved_at >= mapping[2]:
+            del self._resolved[row.participant_id]
+            return row
+        return replace(row, contact_id=mapping[0], conversation_id=mapping[1], resolved_at=mapping[2])
+
+    def _lane_key(self, row: Waiting, now: datetime) -> str:
+        fresh = row.resolved_at is not None and row.resolved_at + self._mapping_ttl > now
+        if row.conversation_id is not None and fresh:
+            return _conversation_key(row.conversation_id)
+        return _participant_key(row.participant_id)
+
+    def _put_in(self, row: Waiting, key: str) -> None:
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = _Lane(key)
+            if key.startswith("p:"):
+                self._unresolved.add(key)
+        lane.put(row)
+        self._lane_of[row.delivery_id] = key
+        if key.startswith("p:"):
+            self._frontier_known = False
+
+    def _take_out(self, delivery_id: int) -> None:
+        key = self._lane_of.pop(delivery_id)
+        lane = self._lanes[key]
+        lane.take(delivery_id)
+        if not lane.rows:
+            del self._lanes[key]
+            self._unresolved.discard(key)
+        if key.startswith("p:"):
+            self._frontier_known = False
+
+    def _offer_all(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            lane = self._lanes.get(key)
+            if lane is None or lane.busy or not key.startswith("c:") or key[2:] in self._on_the_wire:
+                continue
+            head = lane.head()
+            if head.source not in self._ready:
+                self._ready[head.source] = []
+                self._turn.append(head.source)
+            heapq.heappush(self._ready[head.source], (lane.backfill, head.order, key))
+
+    def _take_from(self, source: str, frontier: OrderKey | None, now: datetime) -> Waiting | None:
+        """The first lane of a source that may send. Entries are offers: one whose lane has moved on is dropped."""
+        heap = self._ready[source]
+        while heap:
+            backfill, order, key = heap[0]
+            lane = self._lanes.get(key)
+            if lane is None or lane.busy or key[2:] in self._on_the_wire:
+                heapq.heappop(heap)
+                continue
+            head = lane.head()
+            if head.order != order or lane.backfill != backfill or waits_for_retry(head, now):
+                heapq.heappop(heap)
+                continue
+            if frontier is not None and order > frontier and not backfill:
+                return None
+            if not is_released(head, self._known_until(source), now):
+                return None
+            heapq.heappop(heap)
+            lane.busy = True
+            return head
+        return None
+
+    def _current_frontier(self, now: datetime) -> OrderKey | None:
+        if not self._frontier_known:
+            self._frontier = min(
+                (
+                    lane.head().order
+                    for lane in (self._lanes[key] for key in self._unresolved)
+                    if not waits_for_retry(lane.head(), now)
+                ),
+                default=None,
+            )
+            self._frontier_known = True
+        return self._frontier
+
+
+def _conversation_key(conversation_id: str) -> str:
+    return f"c:{conversation_id}"
+
+
+def _participant_key(participant_id: int) -> str:
+    return f"p:{participant_id}"

@@ -1,0 +1,199 @@
+"""The connector contract: what a plugin implements, and the words to use for it.
+
+Glossary. A *source* is one configured connector instance. A *stream* is a part of it with its own cursor (a mail
+folder, a helpdesk's comment feed). A *cursor* is the connector's JSON bookmark: where to look next; what has been seen
+is in the ledger, so a cursor may look back (a stream declares its `overlap_seconds`) and repeats are dropped. An *epoch*
+names a numbering of ids (UIDVALIDITY). The *horizon* is the source's stored start: what arrived and was written before
+it is never sent. A *pass* is one poll of one source.
+
+A connector is a class with a pydantic `Config` and a few async methods. It never sleeps, retries, schedules, touches
+SQL, or logs a secret: it raises `AuthError`, `TemporaryError`, `MessageError` or `ConfigError` and the core acts. It
+may import `sync.connector`, `sync.message`, `sync.errors`, `sync.mail`, `sync.text` and `sync.kit`, and nothing else of
+`sync`.
+
+Life of a pass: `streams()` → for each stream `poll(stream, cursor, ctx)`, an async iterator of batches. After each
+batch the core commits rows and cursor in one transaction, and may call `fetch` for what is new before it asks for the
+next batch. A pass beyond its deadline is cancelled and `abort()` closes its sockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar, Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict
+
+from sync.message import Batch, Content, Json
+
+API_VERSION = 1
+"""Raised when a connector written for an older contract would misbehave; the registry refuses other versions."""
+
+
+class StreamRole(StrEnum):
+    """What a stream holds. In a `sent` stream an own address in From means business-to-participant; in a `received`
+    stream it is skipped, because anyone can forge it. `both`: the service itself says who is an agent."""
+
+    RECEIVED = "received"
+    SENT = "sent"
+    BOTH = "both"
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A part of a source with its own cursor. `key` is stable and unique in the source (a folder's name, UTF-8).
+    `overlap_seconds`: how far polls look back because the service commits or indexes late."""
+
+    key: str
+    role: StreamRole = StreamRole.RECEIVED
+    overlap_seconds: float = 0.0
+
+
+class Severity(StrEnum):
+    """How bad a finding is: `ok` and `note` do not fail `check`."""
+
+    OK = "ok"
+    NOTE = "note"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of `inbox-sync check`: what was looked at, how it is, and what to do about it."""
+
+    severity: Severity
+    sentence: str
+    next_step: str = ""
+    code: str = ""
+
+
+class Log(Protocol):
+    """The logger a connector gets: event first, then ids. Nothing secret, no addresses or bodies above debug."""
+
+    def debug(self, event: str, **fields: object) -> object: ...
+    def info(self, event: str, **fields: object) -> object: ...
+    def warning(self, event: str, **fields: object) -> object: ...
+
+
+class HttpAnswer(Protocol):
+    """An HTTP response, read whole (bounded by the client's size limit)."""
+
+    @property
+    def status_code(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def content(self) -> bytes: ...
+    @property
+    def text(self) -> str: ...
+    def json(self) -> Json: ...
+
+
+class Http(Protocol):
+    """The HTTP client a connector gets (bounded, with time-outs). Network failures come as TemporaryError."""
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        json: Json = None,
+        content: bytes | None = None,
+    ) -> HttpAnswer: ...
+
+
+async def _nothing_known(_epoch: str, _ids: Sequence[str]) -> frozenset[str]:
+    return frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class PassContext:
+    """What a pass gives its connector.
+
+    `since` is the horizon (UTC): messages whose arrival and date both lie before it may be left out and counted in
+    `Batch.before_horizon`; None means everything. `known(epoch, ids)` returns those ids the ledger has already (their
+    headers need not be asked again, their content must not be). `deadline_at` is for bounding requests;
+    `size_limit_bytes` the most one message's content may take: larger ones come as headers and a note.
+    """
+
+    log: Log
+    now: Callable[[], datetime]
+    deadline_at: datetime
+    size_limit_bytes: int
+    since: datetime | None = None
+    known: Callable[[str, Sequence[str]], Awaitable[frozenset[str]]] = _nothing_known
+    http: Http | None = None
+
+
+class ConnectorConfig(BaseModel):
+    """Base of a connector's settings: unknown keys are refused, values cannot change. Secrets are `SecretStr` fields;
+    in the TOML file they are references (`{ credential = "…" }`), resolved before the connector sees them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorInfo:
+    """What `connector list` shows. `experimental`: never met a live account."""
+
+    name: str
+    summary: str
+    api_version: int = API_VERSION
+    experimental: bool = False
+    permissions: tuple[str, ...] = field(default_factory=tuple)
+
+
+class Connector(Protocol):
+    """What every connector has. Constructed with its validated `Config`; no I/O before the first call."""
+
+    info: ClassVar[ConnectorInfo]
+    Config: ClassVar[type[ConnectorConfig]]
+
+    def __init__(self, config: ConnectorConfig) -> None: ...
+
+    @property
+    def account(self) -> str:
+        """Which account this is (`imap.example.com/support@example.com`), no secret. When it changes, the core treats
+        every stream as renumbered: cursors start again, and fingerprints recognise what was delivered before."""
+        ...
+
+    async def check(self, ctx: PassContext) -> Sequence[Finding]:
+        """Looks at everything the configuration names and says what an operator should mend. Raises nothing."""
+        ...
+
+    async def streams(self, ctx: PassContext) -> Sequence[Stream]:
+        """The streams of this source, in a stable order."""
+        ...
+
+    def poll(self, stream: Stream, cursor: Json, ctx: PassContext) -> AsyncIterator[Batch]:
+        """What is new in `stream` since `cursor` (None: first sight). At least one batch, possibly empty; the last one
+        says `complete_until`. A cursor this version cannot read is treated as None."""
+        ...
+
+    async def aclose(self) -> None:
+        """Closes everything. May be called twice; the connector may be used again afterwards."""
+        ...
+
+
+@runtime_checkable
+class Fetches(Protocol):
+    """For services where looking is cheaper than loading."""
+
+    async def fetch(self, stream: Stream, epoch: str, ids: Sequence[str], ctx: PassContext) -> Mapping[str, Content]:
+        """The content of these ids. An id missing from the answer was not returned this time and is asked for again;
+        after some tries it is `gone`. May be called between two batches of a poll of the same source."""
+        ...
+
+
+@runtime_checkable
+class Aborts(Protocol):
+    """For connectors that hold sockets in threads, where cancelling a task stops nothing."""
+
+    def abort(self) -> None:
+        """Closes the sockets now, from any thread, without waiting."""
+        ...

@@ -1,0 +1,354 @@
+"""Every decision about a message or a delivery that needs no I/O: skip, identity, direction, release, retry, settling.
+
+Pure: the clock's reading is an argument, reasons come back as data (`Skip`, `Refusal…`), and the ledger keeps them so
+that `message show` can tell them. DESIGN.md §2 is the text this module puts into code; docs/design/0002-identity.md
+says where it had to be made more precise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TypeAlias
+
+from sync.connector import StreamRole
+from sync.delivery import OnTheWire, Waiting
+from sync.message import Direction, FingerprintParts, Found, Message, Participant, ParticipantKind
+from sync.states import Reason
+
+FUTURE_TOLERANCE = timedelta(days=1)
+"""A Date header further ahead of our clock than this says nothing (failures.md 27)."""
+
+MAX_PARTICIPANTS = 50
+"""More customers than this in one outgoing message make it a mailing, not a conversation."""
+
+_MESSAGE_ID = re.compile(r"<[^<>\s]{1,990}>")
+_BLANKS = re.compile(r"\s+")
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """Not to be delivered, and why."""
+
+    reason: Reason
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Content known, and with it the direction and who it is delivered to."""
+
+    message: Message
+    participants: tuple[Participant, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """Nothing could be made of it, not even a sender: the raw bytes are kept."""
+
+    raw: bytes
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Vanished:
+    """The service has it no more."""
+
+    why: str = ""
+
+
+Verdict: TypeAlias = Loaded | Skip | Dead | Vanished
+"""What loading a message's content led to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A message at its place, as the ledger records it.
+
+    `fingerprint` None: the service's own id is the whole identity. `claim_scope` None: the row holds no claim on its
+    fingerprint (it was skipped for a reason that another copy of the message does not share). `skip` was decided from
+    the headers; `content` None means it is loaded later.
+    """
+
+    external_id: str
+    arrived_at: datetime
+    written_at: datetime | None = None
+    size: int | None = None
+    fingerprint: bytes | None = None
+    claim_scope: str | None = None
+    skip: Skip | None = None
+    content: Loaded | Skip | Dead | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which message a place holds: the `occurrence`-th of its fingerprint, with the claim to take, or the message it
+    is a duplicate of."""
+
+    occurrence: int
+    claim: bytes | None = None
+    duplicate_of: int | None = None
+
+
+# ---------------------------------------------------------------------------------------------------- identity
+
+
+def fingerprint(parts: FingerprintParts) -> bytes:
+    """16 bytes over the normalised Message-ID, Date, From and Subject. Headers only, undecoded: renumbering fetches no
+    body, and a better decoder in a later release changes no fingerprint. White space is folded (servers refold)."""
+    found = _MESSAGE_ID.search(parts.message_id)
+    message_id = found[0] if found else _fold(parts.message_id)
+    fields = (message_id, _fold(parts.date), _fold(parts.author), _fold(parts.subject))
+    return hashlib.blake2b("\0".join(fields).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def has_message_id(parts: FingerprintParts) -> bool:
+    """Whether the fingerprint is strong enough to recognise the message in another source."""
+    return _MESSAGE_ID.search(parts.message_id) is not None
+
+
+def claim_scope(*, inbox: str, source: str, duplicates: str, parts: FingerprintParts) -> str:
+    """Within what the n-th occurrence of a fingerprint is one message: the inbox (policy `once`), or the source
+    (policy `each`, and messages without a Message-ID, whose headers may agree by chance)."""
+    if duplicates == "once" and has_message_id(parts):
+        return f"inbox:{inbox}"
+    return f"source:{inbox}:{source}"
+
+
+def occurrences(seen: Sequence[Seen], in_view: Mapping[bytes, int]) -> list[int]:
+    """For each place the number of its fingerprint among the places of its view (stream and epoch), counting from 1.
+    `in_view` counts the places recorded before. Places without a fingerprint count as 1."""
+    counts = dict(in_view)
+    numbers = []
+    for one in seen:
+        if one.fingerprint is None:
+            numbers.append(1)
+            continue
+        counts[one.fingerprint] = counts.get(one.fingerprint, 0) + 1
+        numbers.append(counts[one.fingerprint])
+    return numbers
+
+
+def claim_of(one: Seen, occurrence: int) -> bytes | None:
+    """The unique key that says "this is the n-th message with this fingerprint", or None where the row claims none."""
+    if one.fingerprint is None or one.claim_scope is None or one.skip is not None:
+        return None
+    text = f"{one.claim_scope}\0{occurrence}\0".encode()
+    return hashlib.blake2b(text + one.fingerprint, digest_size=16).digest()
+
+
+def identify(seen: Sequence[Seen], numbers: Sequence[int], taken: Mapping[bytes, int]) -> list[Identity]:
+    """Who each place is. `numbers` as `occurrences` gave them; `taken` maps claims to the messages that hold them.
+
+    Same view, other id = another message even with the same fingerprint (its number differs). A new epoch, another
+    folder or another source of the same scope: the n-th occurrence is the n-th known one.
+    """
+    identities = []
+    for one, number in zip(seen, numbers, strict=True):
+        claim = claim_of(one, number)
+        holder = taken.get(claim) if claim is not None else None
+        identities.append(Identity(number, None if holder is not None else claim, holder))
+    return identities
+
+
+def _fold(text: str) -> str:
+    return _BLANKS.sub(" ", text).strip()
+
+
+# ---------------------------------------------------------------------------------------------------- skipping
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRules:
+    """What a source's settings and the ledger say about its messages.
+
+    `horizon` None: everything; `horizon_slack` is how much earlier than it a message may have arrived, by a clock that
+    counts in whole seconds, and still come after it. `known_until` is up to when the stream was complete before this
+    pass (None: its first load is not finished, so nothing in it is "live").
+    """
+
+    inbox: str
+    source: str
+    role: StreamRole
+    horizon: datetime | None
+    horizon_slack: timedelta
+    known_until: datetime | None
+    max_age: timedelta
+    duplicates: str
+    is_own: Callable[[str], bool]
+
+
+def judge_headers(found: Found, author: str, rules: SourceRules, now: datetime) -> Skip | None:
+    """Whether a message is left out for what its headers say. `author` is the bare address in From, if known."""
+    written = plausible_date(found.written_at, now)
+    newest = max(found.arrived_at, written or found.arrived_at)
+    if rules.horizon is not None and newest < rules.horizon - rules.horizon_slack:
+        return Skip(Reason.BEFORE_HORIZON, f"arrived {found.arrived_at:%Y-%m-%d %H:%M} UTC, before the source's start")
+    if rules.known_until is not None:
+        late_by = max(
+            found.arrived_at - (written or found.arrived_at),
+            rules.known_until - newest,
+        )
+        if late_by > rules.max_age:
+            return Skip(Reason.TOO_OLD, f"turned up {late_by.days} days after it was written or arrived")
+    if rules.role is StreamRole.RECEIVED and author and rules.is_own(author):
+        return Skip(Reason.OWN_ADDRESS, "From is one of the inbox's own addresses, outside a sent folder")
+    return None
+
+
+def plausible_date(written_at: datetime | None, now: datetime) -> datetime | None:
+    """The writer's date, unless it lies in the future."""
+    return None if written_at is None or written_at > now + FUTURE_TOLERANCE else written_at
+
+
+def see(found: Found, author: str, rules: SourceRules, now: datetime) -> Seen:
+    """A found message as the ledger will record it, before its content is known."""
+    skip = judge_headers(found, author, rules, now)
+    parts = found.fingerprint
+    scope = None
+    if parts is not None and skip is None:
+        scope = claim_scope(inbox=rules.inbox, source=rules.source, duplicates=rules.duplicates, parts=parts)
+    return Seen(
+        external_id=found.external_id,
+        arrived_at=found.arrived_at,
+        written_at=plausible_date(found.written_at, now),
+        size=found.size,
+        fingerprint=None if parts is None else fingerprint(parts),
+        claim_scope=scope,
+        skip=skip,
+    )
+
+
+def address_message(message: Message, rules: SourceRules) -> Loaded | Skip:
+    """The direction of a message and its participants.
+
+    Where the service says who is an agent (`direction` set), it is believed. For mail, own addresses decide: in a sent
+    stream a message goes to its recipients, elsewhere it comes from its author. A customer's mail that was filed in a
+    sent folder (author not own, an own address among the recipients) still comes from its author.
+    """
+    if message.direction is not None:
+        if not message.participants:
+            return Skip(Reason.NO_IDENTITY, "the service names no customer")
+        return Loaded(message, message.participants)
+    author = message.author
+    author_is_own = author is not None and _own(author, rules)
+    if rules.role is StreamRole.SENT and (author_is_own or not any(_own(r, rules) for r in message.recipients)):
+        return _outgoing(message, rules)
+    if author is None:
+        return Skip(Reason.NO_IDENTITY, "it has no sender")
+    if author_is_own:
+        return Skip(Reason.OWN_ADDRESS, "From is one of the inbox's own addresses, outside a sent folder")
+    return Loaded(_directed(message, Direction.PARTICIPANT_TO_BUSINESS, (author,), rules), (author,))
+
+
+def _outgoing(message: Message, rules: SourceRules) -> Loaded | Skip:
+    customers: dict[str, Participant] = {}
+    for recipient in message.recipients:
+        if not _own(recipient, rules):
+            customers.setdefault(recipient.value, recipient)
+    if not customers:
+        return Skip(Reason.NO_IDENTITY, "it was sent to own addresses only, or to nobody")
+    if len(customers) > MAX_PARTICIPANTS:
+        return Skip(
+            Reason.POLICY, f"it was sent to {len(customers)} customers; more than {MAX_PARTICIPANTS} is a mailing"
+        )
+    participants = tuple(customers.values())
+    return Loaded(_directed(message, Direction.BUSINESS_TO_PARTICIPANT, participants, rules), participants)
+
+
+def _directed(
+    message: Message, direction: Direction, participants: tuple[Participant, ...], rules: SourceRules
+) -> Message:
+    """The message as it is delivered: of To and Cc only the customers stay."""
+    customers = tuple(one for one in message.recipients if not _own(one, rules))
+    return replace(message, direction=direction, participants=participants, recipients=customers)
+
+
+def _own(participant: Participant, rules: SourceRules) -> bool:
+    return participant.kind is ParticipantKind.EMAIL and rules.is_own(participant.value)
+
+
+HOLDS_NO_CLAIM = frozenset({Reason.OWN_ADDRESS, Reason.BEFORE_HORIZON, Reason.TOO_OLD})
+"""Skipped for a reason that another copy of the same message (in a sent folder, in a source that starts earlier) need
+not share: such a row must not make the other copy a duplicate."""
+
+
+# ---------------------------------------------------------------------------------------------------- order
+
+
+def is_released(row: Waiting, known_until: datetime | None, now: datetime) -> bool:
+    """Whether a delivery need not wait for its sibling streams any more: they are known up to its arrival, or it has
+    waited long enough. `known_until`: the earliest of the source's streams' `complete_until`."""
+    return row.backfill or now >= row.release_at or (known_until is not None and known_until >= row.order.arrived_at)
+
+
+def waits_for_retry(row: Waiting, now: datetime) -> bool:
+    """Whether a delivery was refused and its next try lies ahead."""
+    return row.retry_at is not None and row.retry_at > now
+
+
+# ---------------------------------------------------------------------------------------------------- retrying
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRules:
+    """The bounds of trying again after a refusal that is about one message."""
+
+    first_seconds: float
+    lane_hold_seconds: float
+    max_attempts: int
+
+
+def retry_after_refusal(
+    failures: int, first_failed_at: datetime | None, now: datetime, rules: RetryRules
+) -> datetime | None:
+    """When a refused delivery is tried again, or None when it is dead.
+
+    `failures` counts the refusals so far, this one included; delays double. The lane is held for `lane_hold_seconds`
+    from the first refusal at most.
+    """
+    held_since = first_failed_at or now
+    if failures >= rules.max_attempts:
+        return None
+    retry_at = now + timedelta(seconds=math.ldexp(rules.first_seconds, min(failures - 1, 20)))
+    give_up_at = held_since + timedelta(seconds=rules.lane_hold_seconds)
+    if now >= give_up_at:
+        return None
+    return min(retry_at, give_up_at)
+
+
+def backoff_seconds(failures: int, first_seconds: float, max_seconds: float) -> float:
+    """The wait before the next try after `failures` failures in a row (1 or more): doubling, capped."""
+    return min(max_seconds, math.ldexp(first_seconds, min(max(failures, 1) - 1, 30)))
+
+
+# ---------------------------------------------------------------------------------------------------- reading back
+
+
+@dataclass(frozen=True, slots=True)
+class LookAgain:
+    """Not found yet; look again then."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Not found, and the Inbox has had its time to settle."""
+
+
+def after_look(
+    row: OnTheWire, looked_at: datetime, *, settle_seconds: float, first_look_seconds: float
+) -> LookAgain | GiveUp:
+    """What follows a look that found nothing. The look must have *begun* after settling to be the last one, so that a
+    message that becomes visible within `settle_seconds` is always found."""
+    since = row.unknown_at or row.intent_at
+    settles_at = max(since, row.answer_due_at if row.unknown_at is None else since) + timedelta(seconds=settle_seconds)
+    if looked_at >= settles_at:
+        return GiveUp()
+    delay = timedelta(seconds=math.ldexp(first_look_seconds, min(row.looks, 20)))
+    return LookAgain(min(looked_at + delay, settles_at))

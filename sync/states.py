@@ -1,0 +1,138 @@
+"""The states of messages and deliveries, and every move between them (DESIGN.md §2, "States").
+
+| of       | from              | event            | to       |
+| -------- | ----------------- | ---------------- | -------- |
+| message  | –                 | seen             | found    |
+| message  | –, found          | content loaded   | loaded   |
+| message  | found             | vanished         | gone     |
+| message  | –, found, loaded  | rule             | skipped  |
+| message  | –, found          | unreadable       | dead     |
+| delivery | –                 | created          | pending  |
+| delivery | pending           | intent           | sending  |
+| delivery | sending           | accepted         | sent     |
+| delivery | sending           | not written      | pending  |
+| delivery | sending           | refused          | pending, dead |
+| delivery | pending           | refused          | pending, dead |
+| delivery | sending           | no clear answer  | unknown  |
+| delivery | unknown           | read back        | sent     |
+| delivery | unknown           | settled          | pending, held |
+| message  | skipped(duplicate) | took over       | found    |
+| both     | dead, skipped, held, gone | retry    | pending (delivery), found or loaded (message) |
+| both     | any not final     | drop             | skipped  |
+
+`pending → refused` is a delivery whose participant or attachment could not be resolved, before any send.
+A duplicate takes over when the message it repeats turns out to be gone before it was loaded.
+Final are sent, skipped, dead, held, gone; but for that, only an operator's retry leaves them (never `sent`).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class MessageState(StrEnum):
+    """Where a message is."""
+
+    FOUND = "found"
+    LOADED = "loaded"
+    SKIPPED = "skipped"
+    GONE = "gone"
+    DEAD = "dead"
+
+
+class DeliveryState(StrEnum):
+    """Where a delivery is."""
+
+    PENDING = "pending"
+    SENDING = "sending"
+    UNKNOWN = "unknown"
+    SENT = "sent"
+    SKIPPED = "skipped"
+    HELD = "held"
+    DEAD = "dead"
+
+
+class Event(StrEnum):
+    """What moves a message or a delivery."""
+
+    SEEN = "seen"
+    CONTENT_LOADED = "content_loaded"
+    VANISHED = "vanished"
+    RULE = "rule"
+    UNREADABLE = "unreadable"
+    CREATED = "created"
+    INTENT = "intent"
+    ACCEPTED = "accepted"
+    NOT_WRITTEN = "not_written"
+    REFUSED = "refused"
+    NO_CLEAR_ANSWER = "no_clear_answer"
+    READ_BACK = "read_back"
+    SETTLED = "settled"
+    TOOK_OVER = "took_over"
+    RETRY = "retry"
+    DROP = "drop"
+
+
+class Reason(StrEnum):
+    """Why something was skipped, held, or died. Kept in the ledger and told by `message show`."""
+
+    BEFORE_HORIZON = "before_horizon"
+    TOO_OLD = "too_old"
+    DUPLICATE = "duplicate"
+    LOOP = "loop"
+    OWN_ADDRESS = "own_address"
+    NO_IDENTITY = "no_identity"
+    POLICY = "policy"
+    OPERATOR = "operator"
+    VANISHED = "vanished"
+    UNREADABLE = "unreadable"
+    REFUSED = "refused"
+    HELD_TOO_LONG = "held_too_long"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+
+
+_M = MessageState
+_D = DeliveryState
+
+MESSAGE_MOVES: dict[tuple[MessageState | None, Event], frozenset[MessageState]] = {
+    (None, Event.SEEN): frozenset({_M.FOUND}),
+    (None, Event.CONTENT_LOADED): frozenset({_M.LOADED}),
+    (_M.FOUND, Event.CONTENT_LOADED): frozenset({_M.LOADED}),
+    (_M.FOUND, Event.VANISHED): frozenset({_M.GONE}),
+    (None, Event.RULE): frozenset({_M.SKIPPED}),
+    (_M.FOUND, Event.RULE): frozenset({_M.SKIPPED}),
+    (_M.LOADED, Event.RULE): frozenset({_M.SKIPPED}),
+    (None, Event.UNREADABLE): frozenset({_M.DEAD}),
+    (_M.FOUND, Event.UNREADABLE): frozenset({_M.DEAD}),
+    (_M.SKIPPED, Event.TOOK_OVER): frozenset({_M.FOUND}),
+    (_M.DEAD, Event.RETRY): frozenset({_M.FOUND, _M.LOADED}),
+    (_M.SKIPPED, Event.RETRY): frozenset({_M.FOUND, _M.LOADED}),
+    (_M.GONE, Event.RETRY): frozenset({_M.FOUND}),
+    (_M.FOUND, Event.DROP): frozenset({_M.SKIPPED}),
+    (_M.LOADED, Event.DROP): frozenset({_M.SKIPPED}),
+}
+"""Every allowed move of a message."""
+
+DELIVERY_MOVES: dict[tuple[DeliveryState | None, Event], frozenset[DeliveryState]] = {
+    (None, Event.CREATED): frozenset({_D.PENDING}),
+    (_D.PENDING, Event.INTENT): frozenset({_D.SENDING}),
+    (_D.PENDING, Event.REFUSED): frozenset({_D.PENDING, _D.DEAD}),
+    (_D.SENDING, Event.ACCEPTED): frozenset({_D.SENT}),
+    (_D.SENDING, Event.NOT_WRITTEN): frozenset({_D.PENDING}),
+    (_D.SENDING, Event.REFUSED): frozenset({_D.PENDING, _D.DEAD}),
+    (_D.SENDING, Event.NO_CLEAR_ANSWER): frozenset({_D.UNKNOWN}),
+    (_D.UNKNOWN, Event.READ_BACK): frozenset({_D.SENT}),
+    (_D.UNKNOWN, Event.SETTLED): frozenset({_D.PENDING, _D.HELD}),
+    (_D.DEAD, Event.RETRY): frozenset({_D.PENDING}),
+    (_D.SKIPPED, Event.RETRY): frozenset({_D.PENDING}),
+    (_D.HELD, Event.RETRY): frozenset({_D.PENDING}),
+    (_D.PENDING, Event.DROP): frozenset({_D.SKIPPED}),
+    (_D.UNKNOWN, Event.DROP): frozenset({_D.SKIPPED}),
+}
+"""Every allowed move of a delivery. A delivery in `sending` cannot be dropped: its request may be on the wire."""
+
+FINAL_MESSAGE_STATES = frozenset({_M.SKIPPED, _M.GONE, _M.DEAD})
+FINAL_DELIVERY_STATES = frozenset({_D.SENT, _D.SKIPPED, _D.HELD, _D.DEAD})
+OPEN_DELIVERY_STATES = frozenset(_D) - FINAL_DELIVERY_STATES
+ON_THE_WIRE_STATES = frozenset({_D.SENDING, _D.UNKNOWN})
+"""At most one delivery of a conversation is in one of these, and the database holds it."""
