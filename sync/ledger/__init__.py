@@ -1,0 +1,62 @@
+"""The ledger: the only importer of SQLAlchemy. One noun per file; every method is one transaction.
+
+Ledger          opens the database; `ledger.messages`, `ledger.deliveries`, … are its nouns
+rows            what goes in and comes out
+migrate         bringing a database to the present revision (`inbox-sync db …`)
+"""
+
+from sync.ledger.ledger import Ledger
+from sync.ledger.migrate import SchemaState
+from sync.ledger.rows import (
+    DeliveryRow,
+    EventRow,
+    Fault,
+    FoundRow,
+    InboxRow,
+    InboxStatus,
+    Lease,
+    LeaseLost,
+    LeaseRef,
+    Mark,
+    MessageFilter,
+    MessageLine,
+    Moved,
+    ParticipantRow,
+    PassEnd,
+    Preview,
+    Recorded,
+    SourceRow,
+    SourceStatus,
+    Status,
+    StoryRow,
+    StreamRow,
+    View,
+)
+
+__all__ = [
+    "DeliveryRow",
+    "EventRow",
+    "Fault",
+    "FoundRow",
+    "InboxRow",
+    "InboxStatus",
+    "Lease",
+    "LeaseLost",
+    "LeaseRef",
+    "Ledger",
+    "Mark",
+    "MessageFilter",
+    "MessageLine",
+    "Moved",
+    "ParticipantRow",
+    "PassEnd",
+    "Preview",
+    "Recorded",
+    "SchemaState",
+    "SourceRow",
+    "SourceStatus",
+    "Status",
+    "StoryRow",
+    "StreamRow",
+    "View",
+]

@@ -1,0 +1,286 @@
+"""Contents: the frozen messages that wait for delivery, the raw copies of those nobody could read, and the deliveries
+that a loaded message becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TypeAlias
+
+from pydantic_core import PydanticSerializationError
+from sqlalchemy import ColumnElement, Connection, Table, case, delete, exists, func, select, update
+from typing_extensions import TypedDict
+
+from sync.decide import Dead, Loaded
+from sync.ledger import schema
+from sync.ledger.dialect import insert_into
+from sync.ledger.participants import ParticipantIds, participant_ids
+from sync.ledger.repository import chunks
+from sync.ledger.tallies import Tally
+from sync.ledger.types import key_text, without_nul
+from sync.message import Attachment, Message, Participant, message_from_json, message_to_json
+from sync.states import OPEN_DELIVERY_STATES, DeliveryState
+
+_D = schema.deliveries.c
+_P = schema.payloads.c
+_R = schema.raws.c
+
+REVIVABLE = (DeliveryState.DEAD, DeliveryState.HELD, DeliveryState.SKIPPED)
+"""What an operator's retry makes pending again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What deliveries take over from their message. `revived`: it may have deliveries from an earlier life."""
+
+    message_id: int
+    source_id: int
+    inbox: str
+    stream_rank: int
+    arrived_at: datetime
+    seen_at: datetime
+    backfill: bool = False
+    late: bool = False
+    revived: bool = False
+
+
+LoadedItem: TypeAlias = tuple[Place, Loaded]
+DeadItem: TypeAlias = tuple[int, Dead]
+
+
+class NewDelivery(TypedDict):
+    """A row to insert."""
+
+    message_id: int
+    participant_id: int
+    inbox: str
+    source_id: int
+    arrived_at: datetime
+    stream_rank: int
+    direction: str | None
+    state: str
+    seen_at: datetime
+    release_at: datetime
+    backfill: bool
+    late: bool
+    updated_at: datetime
+
+
+# ---------------------------------------------------------------------------------------------------- loaded
+
+
+def store_loaded(tx: Connection, items: Sequence[LoadedItem], tally: Tally, now: datetime, release_at: datetime) -> int:
+    """Stores contents and creates one delivery per participant. Returns how many are pending now because of it."""
+    if not items:
+        return 0
+    _store_payloads(tx, items)
+    people = ((place.inbox, participant) for place, loaded in items for participant in loaded.participants)
+    ids = participant_ids(tx, people)
+    known, revived = _revive(tx, [place for place, _ in items if place.revived], tally, now, release_at)
+    rows = [row for row in _new_deliveries(items, ids, now, release_at) if _pair(row) not in known]
+    if rows:
+        tx.execute(insert_into(tx, schema.deliveries).on_conflict_do_nothing(), [dict(row) for row in rows])
+    for row in rows:
+        tally.delivery(row["source_id"], row["inbox"], row["state"])
+    return len(rows) + revived
+
+
+def _pair(row: NewDelivery) -> tuple[int, int]:
+    return row["message_id"], row["participant_id"]
+
+
+def _new_deliveries(
+    items: Sequence[LoadedItem], ids: ParticipantIds, now: datetime, release_at: datetime
+) -> list[NewDelivery]:
+    rows: dict[tuple[int, int], NewDelivery] = {}
+    for place, loaded in items:
+        direction = loaded.message.direction
+        for participant in loaded.participants:
+            number = ids[place.inbox, participant.kind.value, key_text(participant.value)]
+            rows[place.message_id, number] = {
+                "message_id": place.message_id,
+                "participant_id": number,
+                "inbox": place.inbox,
+                "source_id": place.source_id,
+                "arrived_at": place.arrived_at,
+                "stream_rank": place.stream_rank,
+                "direction": None if direction is None else direction.value,
+                "state": DeliveryState.PENDING.value,
+                "seen_at": place.seen_at,
+                "release_at": release_at,
+                "backfill": place.backfill,
+                "late": place.late,
+                "updated_at": now,
+            }
+    return list(rows.values())
+
+
+def _revive(
+    tx: Connection, places: Sequence[Place], tally: Tally, now: datetime, release_at: datetime
+) -> tuple[frozenset[tuple[int, int]], int]:
+    """Deliveries from an earlier life of these messages: those that failed are pending again."""
+    if not places:
+        return frozenset(), 0
+    query = (
+        select(_D.id, _D.message_id, _D.participant_id, _D.source_id, _D.inbox, _D.state, _D.reason)
+        .where(_D.message_id.in_([place.message_id for place in places]))
+        .order_by(_D.id)
+        .with_for_update(key_share=True)
+    )
+    rows = tx.execute(query).all()
+    again = [row for row in rows if row.state in REVIVABLE]
+    make_pending(tx, [row.id for row in again], now, release_at)
+    for row in again:
+        tally.delivery(row.source_id, row.inbox, row.state, row.reason, by=-1)
+        tally.delivery(row.source_id, row.inbox, DeliveryState.PENDING)
+    return frozenset((row.message_id, row.participant_id) for row in rows), len(again)
+
+
+def make_pending(tx: Connection, delivery_ids: Sequence[int], now: datetime, release_at: datetime) -> None:
+    """Dead, held or skipped deliveries wait again, flagged late. A frozen request that may have been stored is kept,
+    and its resend will be recognised as one."""
+    for some in chunks(delivery_ids):
+        tx.execute(
+            update(schema.deliveries)
+            .where(_D.id.in_(some), _D.state.in_(REVIVABLE))
+            .values(
+                state=DeliveryState.PENDING,
+                reason="",
+                late=True,
+                failures=0,
+                first_failed_at=None,
+                retry_at=None,
+                release_at=release_at,
+                resends=_D.resends + case((_D.request.is_not(None), 1), else_=0),
+                updated_at=now,
+            )
+        )
+
+
+def _store_payloads(tx: Connection, items: Sequence[LoadedItem]) -> None:
+    rows = []
+    for place, loaded in items:
+        content = content_text(loaded.message)
+        rows.append({"message_id": place.message_id, "bytes": len(content.encode()), "content": content})
+    statement = insert_into(tx, schema.payloads)
+    fresh = statement.excluded
+    changes = {"bytes": fresh.bytes, "content": fresh.content, "kept_at": None}
+    tx.execute(statement.on_conflict_do_update(index_elements=["message_id"], set_=changes), rows)
+
+
+def content_text(message: Message) -> str:
+    """A message as JSON text that both databases take, whatever is in it."""
+    try:
+        return message_to_json(message)
+    except (PydanticSerializationError, UnicodeEncodeError):  # a lone surrogate that cleaning upstream missed
+        return message_to_json(_scrubbed(message))
+
+
+def _scrubbed(message: Message) -> Message:
+    return replace(
+        message,
+        text=without_nul(message.text),
+        subject=without_nul(message.subject),
+        author=None if message.author is None else _scrubbed_participant(message.author),
+        recipients=tuple(map(_scrubbed_participant, message.recipients)),
+        participants=tuple(map(_scrubbed_participant, message.participants)),
+        attachments=tuple(map(_scrubbed_attachment, message.attachments)),
+        notes=tuple(map(without_nul, message.notes)),
+        headers=tuple((without_nul(name), without_nul(value)) for name, value in message.headers),
+    )
+
+
+def _scrubbed_participant(participant: Participant) -> Participant:
+    return replace(participant, value=key_text(participant.value), name=without_nul(participant.name))
+
+
+def _scrubbed_attachment(attachment: Attachment) -> Attachment:
+    return replace(
+        attachment,
+        filename=without_nul(attachment.filename),
+        mime_type=without_nul(attachment.mime_type),
+        ref=without_nul(attachment.ref),
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- reading
+
+
+def read_contents(tx: Connection, message_ids: Collection[int]) -> dict[int, Message]:
+    """The frozen contents that are still there."""
+    contents: dict[int, Message] = {}
+    for some in chunks(message_ids):
+        rows = tx.execute(select(_P.message_id, _P.content).where(_P.message_id.in_(some)))
+        contents |= {message_id: message_from_json(content) for message_id, content in rows}
+    return contents
+
+
+def spooled_bytes(tx: Connection) -> int:
+    """Bytes of content that wait for delivery (an index holds all that is read)."""
+    return int(tx.execute(select(func.coalesce(func.sum(_P.bytes), 0)).where(_P.kept_at.is_(None))).scalar_one())
+
+
+# ---------------------------------------------------------------------------------------------------- raw copies
+
+
+def store_dead(tx: Connection, items: Sequence[DeadItem], now: datetime, max_bytes: int) -> None:
+    """Keeps the raw bytes of what could not be read; the oldest go when there are more than `max_bytes` in all."""
+    if not items:
+        return
+    rows = [
+        {"message_id": message_id, "bytes": len(dead.raw), "at": now, "why": dead.why, "raw": dead.raw}
+        for message_id, dead in items
+    ]
+    tx.execute(insert_into(tx, schema.raws).on_conflict_do_nothing(), rows)
+    _prune(tx, schema.raws, _R.message_id, _R.bytes, _R.at, max_bytes)
+
+
+# ---------------------------------------------------------------------------------------------------- when all is done
+
+
+def drop_delivered(tx: Connection, message_ids: Collection[int]) -> None:
+    """Removes the contents of messages whose every delivery is sent."""
+    needed = exists().where(_D.message_id == _P.message_id, _D.state != DeliveryState.SENT)
+    for some in chunks(sorted(message_ids)):
+        tx.execute(delete(schema.payloads).where(_P.message_id.in_(some), ~needed))
+
+
+def keep_for_retry(tx: Connection, message_ids: Collection[int], now: datetime, max_bytes: int) -> None:
+    """Contents of messages with nothing left to deliver, but with something that failed, stay for an operator's retry:
+    outside the spool's bound, within `max_bytes` in all, the oldest going first."""
+    if not message_ids:
+        return
+    is_open = exists().where(_D.message_id == _P.message_id, _D.state.in_(sorted(OPEN_DELIVERY_STATES)))
+    for some in chunks(sorted(message_ids)):
+        kept = update(schema.payloads).where(_P.message_id.in_(some), _P.kept_at.is_(None), ~is_open)
+        tx.execute(kept.values(kept_at=now))
+    _prune(tx, schema.payloads, _P.message_id, _P.bytes, _P.kept_at, max_bytes)
+
+
+def wait_again(tx: Connection, message_ids: Collection[int]) -> None:
+    """Kept contents count as waiting again."""
+    for some in chunks(sorted(message_ids)):
+        tx.execute(update(schema.payloads).where(_P.message_id.in_(some)).values(kept_at=None))
+
+
+def _prune(
+    tx: Connection,
+    table: Table,
+    message_id: ColumnElement[int],
+    size: ColumnElement[int],
+    at: ColumnElement[datetime],
+    max_bytes: int,
+) -> None:
+    total = int(tx.execute(select(func.coalesce(func.sum(size), 0)).where(at.is_not(None))).scalar_one())
+    if total <= max_bytes:
+        return
+    oldest: Iterable[tuple[int, int]] = tx.execute(select(message_id, size).where(at.is_not(None)).order_by(at, size))
+    doomed = []
+    for number, count in oldest:
+        if total <= max_bytes:
+            break
+        doomed.append(number)
+        total -= count
+    for some in chunks(doomed):
+        tx.execute(delete(table).where(message_id.in_(some)))

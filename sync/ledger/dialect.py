@@ -1,0 +1,29 @@
+"""The few words in which the two databases differ."""
+
+from __future__ import annotations
+
+import hashlib
+
+from sqlalchemy import Connection, Table, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+Upsert = postgresql.Insert | sqlite.Insert
+"""An INSERT that can say ON CONFLICT."""
+
+
+def insert_into(tx: Connection, table: Table) -> Upsert:
+    """An INSERT with `on_conflict_do_nothing` and `on_conflict_do_update`. Never execute it with an empty list:
+    SQLAlchemy would insert one row of defaults."""
+    return postgresql.insert(table) if tx.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def is_postgres(tx: Connection) -> bool:
+    """Whether other processes may write at the same time (on SQLite there is one writer)."""
+    return tx.dialect.name == "postgresql"
+
+
+def lock_until_end(tx: Connection, name: str) -> None:
+    """Lets one transaction at a time go past here for this name. SQLite's writers are alone anyway."""
+    if is_postgres(tx):
+        number = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big", signed=True)
+        tx.execute(select(func.pg_advisory_xact_lock(number)))

@@ -1,0 +1,87 @@
+"""Leases: who may poll a source or deliver into an inbox. Each change of holder raises the fence.
+
+The clock is the database's on PostgreSQL (several machines), this machine's on SQLite. A holder counts its own deadline
+from before it asked, so that it stops no later than the row says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, Connection, case, func, literal, or_, select, true, update
+
+from sync.ledger import schema
+from sync.ledger.dialect import insert_into, is_postgres
+from sync.ledger.engine import Database
+from sync.ledger.repository import Repository, reads, writes
+from sync.ledger.rows import Lease
+from sync.ledger.types import UtcDateTime
+
+_L = schema.leases.c
+
+
+class Leases(Repository):
+    """The leases of the ledger. `now` reads the clock that counts on SQLite."""
+
+    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
+        super().__init__(database)
+        self._now = now
+
+    @writes
+    def take(self, tx: Connection, name: str, holder: str, ttl_seconds: float, *, force: bool = False) -> Lease | None:
+        """Takes or keeps a lease; None while another holder has it. `holder` is unique per process start, or a
+        restarted process would inherit the old fence. `force` takes it from anybody: only for who can prove that the
+        former holder is dead (the kernel lock of a SQLite file)."""
+        now, ends = self._times(tx, ttl_seconds)
+        mine = _L.holder == holder
+        statement = insert_into(tx, schema.leases).values(name=name, holder=holder, fence=1, expires_at=ends)
+        row = tx.execute(
+            statement.on_conflict_do_update(
+                index_elements=["name"],
+                set_={
+                    "holder": holder,
+                    "expires_at": ends,
+                    "fence": case((mine, _L.fence), else_=_L.fence + 1),
+                },
+                where=true() if force else or_(mine, _L.expires_at <= now),
+            ).returning(_L.name, _L.holder, _L.fence, _L.expires_at)
+        ).one_or_none()
+        return None if row is None else Lease(*row)
+
+    @writes
+    def renew(self, tx: Connection, name: str, holder: str, ttl_seconds: float) -> Lease | None:
+        """Keeps a lease that is still ours; None when it is not."""
+        _, ends = self._times(tx, ttl_seconds)
+        row = tx.execute(
+            update(schema.leases)
+            .where(_L.name == name, _L.holder == holder)
+            .values(expires_at=ends)
+            .returning(_L.name, _L.holder, _L.fence, _L.expires_at)
+        ).one_or_none()
+        return None if row is None else Lease(*row)
+
+    @writes
+    def release(self, tx: Connection, name: str, holder: str, fence: int) -> bool:
+        """Gives a lease back, so that the next holder need not wait. The row stays, for its fence."""
+        now, _ = self._times(tx, 0.0)
+        result = tx.execute(
+            update(schema.leases)
+            .where(_L.name == name, _L.holder == holder, _L.fence == fence)
+            .values(holder="", expires_at=now)
+        )
+        return result.rowcount == 1
+
+    @reads
+    def get(self, tx: Connection, name: str) -> Lease | None:
+        """The lease as it stands, whoever holds it (holder "" when it was given back)."""
+        row = tx.execute(select(_L.name, _L.holder, _L.fence, _L.expires_at).where(_L.name == name)).one_or_none()
+        return None if row is None else Lease(*row)
+
+    def _times(self, tx: Connection, ttl_seconds: float) -> tuple[ColumnElement[datetime], ColumnElement[datetime]]:
+        ttl = timedelta(seconds=ttl_seconds)
+        if is_postgres(tx):
+            now: ColumnElement[datetime] = func.clock_timestamp(type_=UtcDateTime())
+            return now, now + literal(ttl)
+        here = self._now()
+        return literal(here, UtcDateTime()), literal(here + ttl, UtcDateTime())

@@ -1,0 +1,137 @@
+"""Messages: recording what was seen, loading contents, and what operators ask about them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from sync.decide import Seen, Verdict
+from sync.ledger import contents, fetches, moves, record, stories
+from sync.ledger.engine import Database
+from sync.ledger.repository import Repository, reads, writes
+from sync.ledger.rows import FoundRow, Mark, MessageFilter, MessageLine, Moved, Preview, Recorded, StoryRow, View
+from sync.ledger.settle import settle
+from sync.ledger.tallies import Tally
+from sync.ledger.types import key_text
+from sync.message import Message
+
+
+class Messages(Repository):
+    """The messages of the ledger. `raw_max_bytes` bounds the raw copies of unreadable messages, and apart from them the
+    contents that are kept for retries."""
+
+    def __init__(self, database: Database, raw_max_bytes: int) -> None:
+        super().__init__(database)
+        self._raw_max_bytes = raw_max_bytes
+
+    # ------------------------------------------------------------------ recording
+
+    @reads
+    def known(self, tx: Connection, stream_id: int, epoch: str, ids: Sequence[str]) -> frozenset[str]:
+        """Which of these ids have a row. `epoch` with its generation, as in `View`."""
+        places = record.known_places(tx, stream_id, epoch, ids).places
+        return frozenset(one for one in ids if key_text(one) in places)
+
+    @reads
+    def judge(self, tx: Connection, view: View, seen: Sequence[Seen]) -> tuple[Preview, ...]:
+        """What `record` would make of each place; nothing is written."""
+        return tuple(record.preview(tx, view, seen))
+
+    @writes
+    def record(
+        self,
+        tx: Connection,
+        view: View,
+        seen: Sequence[Seen],
+        mark: Mark,
+        now: datetime,
+        release_at: datetime,
+        backfill: bool = False,  # noqa: FBT001  part of the agreed signature
+    ) -> Recorded:
+        """Records a batch and its cursor. Places that are known count as repeated; those found earlier without content
+        are loaded when it is given now. Raises TemporaryError `ledger.stale_pass` when the source's account changed
+        since the view was made."""
+        recording = record.Recording(
+            tx, view, now=now, release_at=release_at, backfill=backfill, raw_max_bytes=self._raw_max_bytes
+        )
+        return recording.run(seen, mark)
+
+    # ------------------------------------------------------------------ contents
+
+    @reads
+    def to_fetch(self, tx: Connection, source: str, now: datetime, limit: int) -> tuple[FoundRow, ...]:
+        """Messages of a source whose content is due to be fetched, in order of arrival."""
+        return tuple(fetches.due_fetches(tx, source, now, limit))
+
+    @writes
+    def load_content(
+        self, tx: Connection, message_id: int, verdict: Verdict, now: datetime, release_at: datetime
+    ) -> int:
+        """The content of a found message was looked at. Returns how many deliveries came of it (0 too when the message
+        is not `found` any more)."""
+        return self._settle(tx, {message_id: verdict}, now, release_at)
+
+    @writes
+    def load_contents(
+        self, tx: Connection, verdicts: Mapping[int, Verdict], now: datetime, release_at: datetime
+    ) -> int:
+        """`load_content` for several messages in one transaction."""
+        return self._settle(tx, verdicts, now, release_at)
+
+    @writes
+    def fetch_failed(
+        self, tx: Connection, message_ids: Collection[int], now: datetime, next_fetch_at: datetime, max_attempts: int
+    ) -> tuple[int, ...]:
+        """A fetch brought nothing for these. Returns those that are `gone` now, after `max_attempts` tries."""
+        tally = Tally()
+        gone = fetches.count_failures(tx, message_ids, tally, now, next_fetch_at, max_attempts)
+        tally.write(tx)
+        return tuple(gone)
+
+    @reads
+    def contents(self, tx: Connection, message_ids: Collection[int]) -> dict[int, Message]:
+        """The frozen contents that are there."""
+        return contents.read_contents(tx, message_ids)
+
+    @reads
+    def spooled_bytes(self, tx: Connection) -> int:
+        """Bytes of content that wait to be delivered."""
+        return contents.spooled_bytes(tx)
+
+    def _settle(self, tx: Connection, verdicts: Mapping[int, Verdict], now: datetime, release_at: datetime) -> int:
+        tally = Tally()
+        count = settle(tx, verdicts, tally, now=now, release_at=release_at, raw_max_bytes=self._raw_max_bytes)
+        tally.write(tx)
+        return count
+
+    # ------------------------------------------------------------------ operators
+
+    @reads
+    def list(self, tx: Connection, wanted: MessageFilter) -> tuple[MessageLine, ...]:
+        """Messages and their deliveries, newest first."""
+        return stories.list_messages(tx, wanted)
+
+    @reads
+    def story(self, tx: Connection, message_id: int) -> StoryRow | None:
+        """All that is known of one message; None when there is no such message."""
+        return stories.tell(tx, message_id)
+
+    @writes
+    def retry(
+        self,
+        tx: Connection,
+        which: Collection[int] | MessageFilter,
+        now: datetime,
+        *,
+        fetching: Collection[str] | None = None,
+    ) -> tuple[Moved, ...]:
+        """Another try for what is dead, skipped, held or gone, flagged late. `fetching` names the sources whose
+        connector can load a single message again (None: all)."""
+        return moves.retry(tx, stories.ids_of(tx, which), now, fetching=fetching)
+
+    @writes
+    def drop(self, tx: Connection, which: Collection[int] | MessageFilter, now: datetime) -> tuple[Moved, ...]:
+        """Skips what is not final, except what is on the wire."""
+        return moves.drop(tx, stories.ids_of(tx, which), now, keep_max_bytes=self._raw_max_bytes)

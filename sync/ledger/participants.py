@@ -1,0 +1,109 @@
+"""Participants: the customers, and the contact and conversation each is mapped to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from sqlalchemy import Connection, case, select, update
+
+from sync.ledger import schema
+from sync.ledger.dialect import insert_into
+from sync.ledger.repository import Repository, chunks, reads, writes
+from sync.ledger.rows import ParticipantRow
+from sync.ledger.types import key_text, without_nul
+from sync.message import Participant, ParticipantKind
+
+_P = schema.participants.c
+
+ParticipantIds = dict[tuple[str, str, str], int]
+"""(inbox, kind, stored value) → id."""
+
+
+class Participants(Repository):
+    """The participants of the ledger."""
+
+    @reads
+    def get(self, tx: Connection, participant_id: int) -> ParticipantRow | None:
+        """One participant."""
+        values = tx.execute(select(schema.participants).where(_P.id == participant_id)).mappings().one_or_none()
+        if values is None:
+            return None
+        return ParticipantRow(
+            id=values[_P.id],
+            inbox=values[_P.inbox],
+            participant=Participant(ParticipantKind(values[_P.kind]), values[_P.value], values[_P.name]),
+            contact_id=values[_P.contact_id],
+            conversation_id=values[_P.conversation_id],
+            resolved_at=values[_P.resolved_at],
+        )
+
+    @writes
+    def remember(
+        self, tx: Connection, participant_id: int, contact_id: str | None, conversation_id: str, now: datetime
+    ) -> None:
+        """The participant was resolved (again)."""
+        tx.execute(
+            update(schema.participants)
+            .where(_P.id == participant_id)
+            .values(contact_id=contact_id, conversation_id=conversation_id, resolved_at=now)
+        )
+
+    @writes
+    def forget(self, tx: Connection, participant_id: int) -> None:
+        """The mapping must be renewed before it is used again; what it was stays as a hint."""
+        tx.execute(update(schema.participants).where(_P.id == participant_id).values(resolved_at=None))
+
+    @writes
+    def forget_conversation(self, tx: Connection, inbox: str, conversation_id: str) -> int:
+        """Every mapping onto this conversation must be renewed. Returns how many there are."""
+        result = tx.execute(
+            update(schema.participants)
+            .where(_P.inbox == inbox, _P.conversation_id == conversation_id)
+            .values(resolved_at=None)
+        )
+        return result.rowcount
+
+
+def participant_ids(tx: Connection, wanted: Iterable[tuple[str, Participant]]) -> ParticipantIds:
+    """The ids of participants given with their inboxes, new ones inserted, as a part of the caller's transaction. A
+    name is remembered when there was none."""
+    names: dict[tuple[str, str, str], str] = {}
+    for inbox, participant in wanted:
+        key = (inbox, participant.kind.value, key_text(participant.value))
+        names[key] = names.get(key) or without_nul(participant.name)
+    ids, nameless = _look_up(tx, names)
+    missing = sorted(names.keys() - ids.keys())
+    if missing:
+        inserted = tx.execute(
+            insert_into(tx, schema.participants).on_conflict_do_nothing().returning(_P.inbox, _P.kind, _P.value, _P.id),
+            [{"inbox": i, "kind": k, "value": v, "name": names[i, k, v]} for i, k, v in missing],
+        )
+        ids |= {(inbox, kind, value): number for inbox, kind, value, number in inserted}
+        raced = [key for key in missing if key not in ids]
+        if raced:
+            ids |= _look_up(tx, raced)[0]
+    named = {ids[key]: names[key] for key in nameless if names[key]}
+    if named:
+        tx.execute(
+            update(schema.participants)
+            .where(_P.id.in_(list(named)), _P.name == "")
+            .values(name=case(named, value=_P.id, else_=_P.name))
+        )
+    return ids
+
+
+def _look_up(tx: Connection, keys: Iterable[tuple[str, str, str]]) -> tuple[ParticipantIds, list[tuple[str, str, str]]]:
+    groups: dict[tuple[str, str], list[str]] = {}
+    for inbox, kind, value in keys:
+        groups.setdefault((inbox, kind), []).append(value)
+    ids: ParticipantIds = {}
+    nameless = []
+    for (inbox, kind), values in groups.items():
+        for some in chunks(values):
+            query = select(_P.value, _P.id, _P.name).where(_P.inbox == inbox, _P.kind == kind, _P.value.in_(some))
+            for value, number, name in tx.execute(query):
+                ids[inbox, kind, value] = number
+                if not name:
+                    nameless.append((inbox, kind, value))
+    return ids, nameless

@@ -1,0 +1,322 @@
+"""Recording a batch: places, claims, contents, deliveries and the cursor, in one transaction.
+
+Inserting is the test (`ON CONFLICT DO NOTHING … RETURNING`). What was not inserted lost a race, and is judged again
+with what the winner has written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Connection, func, select, update
+
+from sync.decide import Dead, Identity, Loaded, Seen, Skip, claim_of, identify, occurrences
+from sync.errors import Scope, TemporaryError
+from sync.ledger import claims, schema
+from sync.ledger.contents import DeadItem, LoadedItem, Place, store_dead, store_loaded
+from sync.ledger.dialect import insert_into, lock_until_end
+from sync.ledger.fetches import vanish_all
+from sync.ledger.repository import chunks
+from sync.ledger.rows import Mark, Preview, Recorded, View
+from sync.ledger.schema import in_state
+from sync.ledger.settle import settle
+from sync.ledger.tallies import Tally
+from sync.ledger.types import key_text
+from sync.states import MessageState, Reason
+
+_M = schema.messages.c
+_S = schema.sources.c
+_T = schema.streams.c
+
+RACE_TRIES = 5
+"""How often places that lost a race are judged again before the batch is given up for this time."""
+
+
+@dataclass(slots=True)
+class Known:
+    """What the ledger has of a batch's places before it is recorded: id and state by external id."""
+
+    places: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def split(self, seen: Sequence[Seen]) -> list[Seen]:
+        """The places that are new, the first of each id."""
+        fresh: dict[str, Seen] = {}
+        for one in seen:
+            key = key_text(one.external_id)
+            if key not in self.places:
+                fresh.setdefault(key, one)
+        return list(fresh.values())
+
+
+def known_places(tx: Connection, stream_id: int, epoch: str, external_ids: Sequence[str]) -> Known:
+    """Which of these ids have a row in this view."""
+    known = Known()
+    for some in chunks({key_text(one) for one in external_ids}):
+        query = select(_M.external_id, _M.id, _M.state).where(
+            _M.stream_id == stream_id, _M.epoch == epoch, _M.external_id.in_(some)
+        )
+        known.places |= {key: (message_id, state) for key, message_id, state in tx.execute(query)}
+    return known
+
+
+def numbers_of(tx: Connection, view: View, fresh: Sequence[Seen]) -> list[int]:
+    """Which occurrence of its fingerprint each new place is."""
+    counts: dict[bytes, int] = {}
+    for some in chunks({one.fingerprint for one in fresh if one.fingerprint is not None}):
+        query = (
+            select(_M.fingerprint, func.count())
+            .where(_M.stream_id == view.stream_id, _M.epoch == view.epoch, _M.fingerprint.in_(some))
+            .group_by(_M.fingerprint)
+        )
+        counts |= {fingerprint: count for fingerprint, count in tx.execute(query) if fingerprint is not None}
+    return occurrences(fresh, counts)
+
+
+def wanted_claims(fresh: Sequence[Seen], numbers: Sequence[int]) -> set[bytes]:
+    """The claims that these places would take."""
+    found = (claim_of(one, number) for one, number in zip(fresh, numbers, strict=True))
+    return {claim for claim in found if claim is not None}
+
+
+def preview(tx: Connection, view: View, seen: Sequence[Seen]) -> list[Preview]:
+    """What `record` would make of each place."""
+    known = known_places(tx, view.stream_id, view.epoch, [one.external_id for one in seen])
+    fresh = known.split(seen)
+    numbers = numbers_of(tx, view, fresh)
+    holders = claims.find_holders(tx, view, wanted_claims(fresh, numbers))
+    verdicts = {
+        key_text(one.external_id): _preview_of(one, identity)
+        for one, identity in zip(fresh, identify(fresh, numbers, holders.taken), strict=True)
+    }
+    return [verdicts.pop(key_text(one.external_id), Preview.KNOWN) for one in seen]
+
+
+def _preview_of(one: Seen, identity: Identity) -> Preview:
+    if identity.duplicate_of is not None:
+        return Preview.DUPLICATE
+    if one.skip is not None or isinstance(one.content, Skip):
+        return Preview.SKIP
+    return Preview.NEW
+
+
+class Recording:
+    """One batch on its way into the ledger."""
+
+    def __init__(
+        self, tx: Connection, view: View, *, now: datetime, release_at: datetime, backfill: bool, raw_max_bytes: int
+    ) -> None:
+        self._tx = tx
+        self._view = view
+        self._now = now
+        self._release_at = release_at
+        self._backfill = backfill
+        self._raw_max_bytes = raw_max_bytes
+        self._tally = Tally()
+        self._skipped: Counter[str] = Counter()
+        self._dead: Counter[str] = Counter()
+        self._states: Counter[str] = Counter()
+        self._ids: dict[str, int] = {}
+        self._loaded: list[LoadedItem] = []
+        self._raw: list[DeadItem] = []
+
+    def run(self, seen: Sequence[Seen], mark: Mark) -> Recorded:
+        """Records everything and moves the stream's mark."""
+        lock_until_end(self._tx, f"record:{self._view.inbox}")
+        self._lock_stream(mark)
+        known = known_places(self._tx, self._view.stream_id, self._view.epoch, [one.external_id for one in seen])
+        fresh = known.split(seen)
+        self._insert_all(fresh)
+        deliveries = store_loaded(self._tx, self._loaded, self._tally, self._now, self._release_at)
+        store_dead(self._tx, self._raw, self._now, self._raw_max_bytes)
+        deliveries += self._fill_known(known, seen)
+        self._move_mark(mark)
+        self._tally.write(self._tx)
+        order = [self._ids[key] for one in fresh if (key := key_text(one.external_id)) in self._ids]
+        return Recorded(
+            new_message_ids=tuple(order),
+            repeated=len(seen) - len(order),
+            found=self._states[MessageState.FOUND],
+            loaded=self._states[MessageState.LOADED],
+            skipped=dict(self._skipped),
+            dead=dict(self._dead),
+            deliveries=deliveries,
+        )
+
+    # ------------------------------------------------------------------ the stream
+
+    def _lock_stream(self, mark: Mark) -> None:
+        row = self._tx.execute(
+            select(_S.generation, _S.id)
+            .join(schema.streams, _T.source_id == _S.id)
+            .where(_T.id == self._view.stream_id)
+            .with_for_update(of=schema.streams, key_share=True)
+        ).one()
+        if f"{row.generation}:{mark.epoch}" != self._view.epoch or row.id != self._view.source_id:
+            raise TemporaryError(
+                f'the account of source "{self._view.source}" changed while a pass ran; what it found is left out',
+                code="ledger.stale_pass",
+                next_step="nothing: the next pass starts anew",
+                scope=Scope.SOURCE,
+                source=self._view.source,
+            )
+
+    def _move_mark(self, mark: Mark) -> None:
+        old = self._tx.execute(
+            select(_T.epoch, _T.complete_until, _T.first_loaded_at).where(_T.id == self._view.stream_id)
+        ).one()
+        complete_until = mark.complete_until
+        if old.epoch == mark.epoch and old.complete_until is not None:
+            complete_until = old.complete_until if complete_until is None else max(old.complete_until, complete_until)
+        self._tx.execute(
+            update(schema.streams)
+            .where(_T.id == self._view.stream_id)
+            .values(
+                epoch=mark.epoch,
+                cursor=None if mark.cursor is None else json.dumps(mark.cursor),
+                complete_until=complete_until,
+                first_loaded_at=old.first_loaded_at or (self._now if mark.finished else None),
+                before_horizon=_T.before_horizon + mark.before_horizon,
+                updated_at=self._now,
+            )
+        )
+        if mark.finished:
+            self._leave_old_numbering()
+
+    def _leave_old_numbering(self) -> None:
+        """What was found under an old numbering and did not turn up in the complete new one is gone."""
+        query = select(_M.id).where(
+            _M.source_id == self._view.source_id,
+            _M.stream_id == self._view.stream_id,
+            in_state(_M.state, MessageState.FOUND),
+            _M.epoch != self._view.epoch,
+        )
+        lost = list(self._tx.execute(query).scalars())
+        if lost:
+            vanish_all(self._tx, dict.fromkeys(lost, "the numbering changed"), self._tally, self._now)
+
+    # ------------------------------------------------------------------ new places
+
+    def _insert_all(self, fresh: Sequence[Seen]) -> None:
+        left = list(zip(fresh, numbers_of(self._tx, self._view, fresh), strict=True))
+        displaced: dict[bytes, int] = {}
+        owners: dict[bytes, int] = {}
+        for _ in range(RACE_TRIES):
+            if not left:
+                break
+            holders = claims.find_holders(
+                self._tx, self._view, wanted_claims([one for one, _ in left], [number for _, number in left])
+            )
+            if holders.stale:
+                claims.free(self._tx, list(holders.stale.values()))
+                displaced |= holders.stale
+            identities = identify([one for one, _ in left], [number for _, number in left], holders.taken)
+            self._insert([(one, identity) for (one, _), identity in zip(left, identities, strict=True)], owners)
+            left = [pair for pair in left if key_text(pair[0].external_id) not in self._ids]
+        if left:
+            raise TemporaryError(
+                "other processes keep recording the same messages", code="ledger.busy", scope=Scope.SOURCE
+            )
+        successors = {old: owners[claim] for claim, old in displaced.items() if claim in owners}
+        if successors:
+            claims.replace_holders(self._tx, successors, self._tally, self._now)
+
+    def _insert(self, judged: Sequence[tuple[Seen, Identity]], owners: dict[bytes, int]) -> None:
+        rows = [self._row(one, identity) for one, identity in judged]
+        inserted = self._tx.execute(
+            insert_into(self._tx, schema.messages).on_conflict_do_nothing().returning(_M.external_id, _M.id), rows
+        )
+        new: dict[str, int] = {row.external_id: row.id for row in inserted}
+        self._ids |= new
+        for (one, identity), row in zip(judged, rows, strict=True):
+            message_id = new.get(key_text(one.external_id))
+            if message_id is not None:
+                self._count(one, identity, message_id, str(row["state"]), str(row["reason"]))
+                if identity.claim is not None:
+                    owners[identity.claim] = message_id
+
+    def _row(self, one: Seen, identity: Identity) -> dict[str, object]:
+        state, reason, detail = _standing(one, identity)
+        view = self._view
+        return {
+            "source_id": view.source_id,
+            "stream_id": view.stream_id,
+            "epoch": view.epoch,
+            "external_id": key_text(one.external_id),
+            "arrived_at": one.arrived_at,
+            "written_at": one.written_at,
+            "size_bytes": one.size,
+            "fingerprint": one.fingerprint,
+            "occurrence": identity.occurrence,
+            "claim": identity.claim,
+            "state": state,
+            "reason": reason,
+            "detail": detail,
+            "duplicate_of": identity.duplicate_of,
+            "seen_at": self._now,
+            "backfill": self._backfill,
+            "updated_at": self._now,
+        }
+
+    def _count(self, one: Seen, identity: Identity, message_id: int, state: str, reason: str) -> None:
+        self._tally.message(self._view.source_id, state, reason)
+        self._states[state] += 1
+        if state == MessageState.SKIPPED:
+            self._skipped[reason] += 1
+        elif state == MessageState.DEAD:
+            self._dead[reason] += 1
+        if identity.duplicate_of is not None or one.skip is not None:
+            return
+        if isinstance(one.content, Dead):
+            self._raw.append((message_id, one.content))
+        elif isinstance(one.content, Loaded):
+            place = Place(
+                message_id=message_id,
+                source_id=self._view.source_id,
+                inbox=self._view.inbox,
+                stream_rank=self._view.stream_rank,
+                arrived_at=one.arrived_at,
+                seen_at=self._now,
+                backfill=self._backfill,
+            )
+            self._loaded.append((place, one.content))
+
+    # ------------------------------------------------------------------ known places
+
+    def _fill_known(self, known: Known, seen: Sequence[Seen]) -> int:
+        """Rows that were found earlier without content, and have it now."""
+        verdicts = {}
+        for one in seen:
+            message_id, state = known.places.get(key_text(one.external_id), (0, ""))
+            if state == MessageState.FOUND and one.content is not None:
+                verdicts[message_id] = one.content
+        if not verdicts:
+            return 0
+        return settle(
+            self._tx,
+            verdicts,
+            self._tally,
+            now=self._now,
+            release_at=self._release_at,
+            raw_max_bytes=self._raw_max_bytes,
+        )
+
+
+def _standing(one: Seen, identity: Identity) -> tuple[str, str, str]:
+    """State, reason and detail of a new row."""
+    if identity.duplicate_of is not None:
+        return MessageState.SKIPPED, Reason.DUPLICATE, ""
+    if one.skip is not None:
+        return MessageState.SKIPPED, one.skip.reason, one.skip.detail
+    match one.content:
+        case None:
+            return MessageState.FOUND, "", ""
+        case Skip(reason, detail):
+            return MessageState.SKIPPED, reason, detail
+        case Dead(_, why):
+            return MessageState.DEAD, Reason.UNREADABLE, why
+        case Loaded():
+            return MessageState.LOADED, "", ""

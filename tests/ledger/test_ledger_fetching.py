@@ -1,0 +1,96 @@
+"""Contents that are fetched later: order, failures, gone messages, and copies that take over."""
+
+from __future__ import annotations
+
+from sync.decide import Dead, Skip, Vanished, Verdict
+from sync.states import Reason
+from tests.ledger.desk import Desk, loaded
+
+
+def test_found_messages_are_fetched_in_order_of_arrival_when_they_are_due(desk: Desk) -> None:
+    ids = desk.record(desk.seen("b", arrived=2), desk.seen("a", arrived=1), desk.seen("l", loaded())).new_message_ids
+    due = desk.ledger.messages.to_fetch("support", desk.now, 10)
+    assert [(row.external_id, row.stream, row.epoch, row.fetch_attempts) for row in due] == [
+        ("a", "INBOX", "1:1", 0),
+        ("b", "INBOX", "1:1", 0),
+    ]
+    assert len(desk.ledger.messages.to_fetch("support", desk.now, 1)) == 1
+    assert desk.ledger.messages.fetch_failed([ids[0]], desk.now, desk.at(30), 5) == ()
+    assert [row.external_id for row in desk.ledger.messages.to_fetch("support", desk.at(29), 10)] == ["a"]
+    assert [row.fetch_attempts for row in desk.ledger.messages.to_fetch("support", desk.at(30), 10)] == [0, 1]
+
+
+def test_a_loaded_message_becomes_deliveries_once(desk: Desk) -> None:
+    found = desk.record(desk.seen(1)).new_message_ids[0]
+    load = desk.ledger.messages.load_content
+    assert load(found, loaded("anna", "ben"), desk.now, desk.at(30)) == 2
+    assert load(found, loaded("anna", "ben", "carl"), desk.now, desk.at(30)) == 0
+    assert [row.release_at for row in desk.window()] == [desk.at(30)] * 2
+    assert load(999, loaded(), desk.now, desk.now) == 0
+
+
+def test_every_verdict_has_its_state(desk: Desk) -> None:
+    ids = desk.record(*(desk.seen(n) for n in range(4))).new_message_ids
+    found: list[Verdict] = [loaded(), Skip(Reason.LOOP), Dead(b"raw", "why"), Vanished("moved")]
+    verdicts = dict(zip(ids, found, strict=True))
+    assert desk.ledger.messages.load_contents(verdicts, desk.now, desk.now) == 1
+    assert desk.states(ids) == ["loaded", "skipped(loop)", "dead(unreadable)", "gone(vanished)"]
+    assert desk.ledger.messages.to_fetch("support", desk.now, 10) == ()
+
+
+def test_what_is_listed_but_never_given_is_gone_after_its_tries(desk: Desk) -> None:
+    ghost = desk.record(desk.seen(1)).new_message_ids
+    for attempt in (1, 2):
+        assert desk.ledger.messages.fetch_failed(ghost, desk.now, desk.now, 3) == (), attempt
+    assert desk.ledger.messages.fetch_failed(ghost, desk.now, desk.now, 3) == ghost
+    assert desk.ledger.messages.fetch_failed(ghost, desk.now, desk.now, 3) == ()
+    assert desk.states(ghost) == ["gone(vanished)"]
+    assert [one.kind for one in desk.ledger.events.of_message(ghost[0])] == ["message.gone"]
+
+
+def test_a_message_moved_between_list_and_fetch_is_fetched_where_it_is_now(desk: Desk) -> None:
+    here = desk.record(desk.seen(1, fingerprint="a")).new_message_ids
+    there = desk.record(
+        desk.seen(5, loaded(), fingerprint="a"), desk.seen(6, fingerprint="b"), view=desk.view(desk.sent)
+    ).new_message_ids
+    assert desk.states([*here, *there]) == ["found", "skipped(duplicate)", "found"]
+    desk.ledger.messages.load_content(here[0], Vanished(), desk.now, desk.now)
+    assert desk.states([*here, *there]) == ["gone(vanished)", "found", "found"]
+    assert desk.ledger.messages.load_content(there[0], loaded(), desk.now, desk.now) == 1
+    # and it holds the claim now
+    third = desk.record(desk.seen(9, loaded(), fingerprint="a"), view=desk.view(epoch="2"))
+    assert third.skipped == {"duplicate": 1}
+
+
+def test_a_copy_skipped_for_where_it_was_leaves_the_other_to_be_delivered(desk: Desk) -> None:
+    first = desk.record(desk.seen(1, fingerprint="a")).new_message_ids
+    second = desk.record(desk.seen(1, fingerprint="a"), view=desk.view(desk.sent)).new_message_ids
+    desk.ledger.messages.load_content(first[0], Skip(Reason.OWN_ADDRESS), desk.now, desk.now)
+    assert desk.states([*first, *second]) == ["skipped(own_address)", "found"]
+
+
+def test_a_copy_skipped_for_what_it_says_keeps_the_others_skipped(desk: Desk) -> None:
+    first = desk.record(desk.seen(1, fingerprint="a")).new_message_ids
+    second = desk.record(desk.seen(1, fingerprint="a"), view=desk.view(desk.sent)).new_message_ids
+    desk.ledger.messages.load_content(first[0], Skip(Reason.LOOP), desk.now, desk.now)
+    assert desk.states([*first, *second]) == ["skipped(loop)", "skipped(duplicate)"]
+
+
+def test_ids_of_a_former_account_or_a_dropped_folder_are_not_fetched(desk: Desk) -> None:
+    desk.record(desk.seen(1), desk.seen(2))
+    desk.load_streams("support", "Sent")
+    assert desk.ledger.messages.to_fetch("support", desk.now, 10) == ()
+    desk.load_streams("support")
+    assert len(desk.ledger.messages.to_fetch("support", desk.now, 10)) == 2
+    desk.load_source("support", account="somebody else")
+    assert desk.ledger.messages.to_fetch("support", desk.now, 10) == ()
+
+
+def test_what_a_removed_source_only_found_is_delivered_from_another(desk: Desk) -> None:
+    lost = desk.record(desk.seen(1, fingerprint="a")).new_message_ids
+    desk.ledger.sources.mark_removed([], desk.now)
+    other = desk.load_source("sales", account="sales@x")
+    stream = desk.load_streams("sales")[0]
+    new = desk.record(desk.seen(1, loaded(), fingerprint="a"), view=desk.view(stream, source=other))
+    assert new.deliveries == 1
+    assert desk.states(lost) == ["skipped(duplicate)"]
