@@ -1,0 +1,172 @@
+"""The commands that need the ledger, a daemon or a service: their names, their arguments, and who carries them out.
+
+`Operations` is implemented in-process by `sync.operate`; a running daemon offers the same over its control socket.
+`perform` is the one table from a command's name to its operation, used at both ends. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol, TypeAlias, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+
+from sync.answers import (
+    Answer,
+    CheckAnswer,
+    MessageFilterArgs,
+    MessageListAnswer,
+    MessageShowAnswer,
+    MoveAnswer,
+    MoveArgs,
+    OnProgress,
+    ReloadAnswer,
+    SourceListAnswer,
+    SourceMoveAnswer,
+    StatusAnswer,
+    SyncAnswer,
+)
+from sync.errors import ConfigError
+from sync.message import Json
+
+
+class Operations(Protocol):
+    """Everything a command can ask for. All raise errors of `sync.errors` and nothing else on purpose."""
+
+    async def check(self, on_progress: OnProgress) -> CheckAnswer:
+        """Looks at everything the file names, and at the database."""
+        ...
+
+    async def sync(self, source: str | None, *, dry_run: bool, on_progress: OnProgress) -> SyncAnswer:
+        """One pass of one source (None: all) and the deliveries that come of it."""
+        ...
+
+    async def status(self) -> StatusAnswer:
+        """How everything is, from the ledger."""
+        ...
+
+    async def message_list(self, args: MessageFilterArgs) -> MessageListAnswer:
+        """Messages and their deliveries, newest first."""
+        ...
+
+    async def message_show(self, message_id: int) -> MessageShowAnswer:
+        """One message's story. Raises ConfigError `message.unknown`."""
+        ...
+
+    async def message_retry(self, args: MoveArgs) -> MoveAnswer:
+        """Another try for what is dead, skipped, held or gone; flagged late."""
+        ...
+
+    async def message_drop(self, args: MoveArgs) -> MoveAnswer:
+        """Skips what is not final yet."""
+        ...
+
+    async def source_list(self) -> SourceListAnswer:
+        """The sources of the file and of the ledger."""
+        ...
+
+    async def source_pause(self, name: str) -> SourceMoveAnswer:
+        """Stops polling a source; what is found already is still delivered."""
+        ...
+
+    async def source_resume(self, name: str) -> SourceMoveAnswer:
+        """Polls a paused source again."""
+        ...
+
+    async def source_rename(self, old: str, new: str) -> SourceMoveAnswer:
+        """Gives a source's rows to the name it has in the file now."""
+        ...
+
+    async def reload(self) -> ReloadAnswer:
+        """Reads the file again; a faulty one changes nothing."""
+        ...
+
+
+READERS = frozenset({"status", "message_list", "message_show", "source_list"})
+"""Commands that only read the ledger: they need no secret, no lock and no daemon."""
+
+NEEDS_SECRETS = frozenset({"check", "sync"})
+"""Commands that talk to services: in-process they need every secret of the file."""
+
+_Shape = TypeVar("_Shape")
+
+
+class _Arguments:
+    """Typed access to a command's arguments."""
+
+    def __init__(self, command: str, args: Mapping[str, Json]) -> None:
+        self._command = command
+        self._args = args
+
+    def _wrong(self, name: str) -> ConfigError:
+        return ConfigError(f'{self._command}: the argument "{name}" is missing or wrong', code="command.arguments")
+
+    def optional_text(self, name: str) -> str | None:
+        value = self._args.get(name)
+        if value is None or isinstance(value, str):
+            return value
+        raise self._wrong(name)
+
+    def text(self, name: str) -> str:
+        value = self.optional_text(name)
+        if value is None:
+            raise self._wrong(name)
+        return value
+
+    def number(self, name: str) -> int:
+        value = self._args.get(name)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        raise self._wrong(name)
+
+    def flag(self, name: str) -> bool:
+        value = self._args.get(name, False)
+        if isinstance(value, bool):
+            return value
+        raise self._wrong(name)
+
+    def whole(self, shape: type[_Shape]) -> _Shape:
+        try:
+            return TypeAdapter(with_config(ConfigDict(extra="forbid"))(shape)).validate_python(dict(self._args))
+        except ValidationError as error:
+            raise self._wrong(".".join(str(part) for part in error.errors()[0]["loc"])) from None
+
+
+_Operation: TypeAlias = Callable[[Operations, _Arguments, OnProgress], Awaitable[Answer]]
+
+_OPERATIONS: dict[str, _Operation] = {
+    "check": lambda does, _args, on_progress: does.check(on_progress),
+    "sync": lambda does, args, on_progress: does.sync(
+        args.optional_text("source"), dry_run=args.flag("dry_run"), on_progress=on_progress
+    ),
+    "status": lambda does, _args, _on: does.status(),
+    "message_list": lambda does, args, _on: does.message_list(args.whole(MessageFilterArgs)),
+    "message_show": lambda does, args, _on: does.message_show(args.number("id")),
+    "message_retry": lambda does, args, _on: does.message_retry(args.whole(MoveArgs)),
+    "message_drop": lambda does, args, _on: does.message_drop(args.whole(MoveArgs)),
+    "source_list": lambda does, _args, _on: does.source_list(),
+    "source_pause": lambda does, args, _on: does.source_pause(args.text("name")),
+    "source_resume": lambda does, args, _on: does.source_resume(args.text("name")),
+    "source_rename": lambda does, args, _on: does.source_rename(args.text("old"), args.text("new")),
+    "reload": lambda does, _args, _on: does.reload(),
+}
+
+COMMANDS = frozenset(_OPERATIONS)
+"""Every command `perform` knows."""
+
+
+async def perform(operations: Operations, command: str, args: Mapping[str, Json], on_progress: OnProgress) -> Answer:
+    """Runs one command by its name, as it comes over the control socket or from the command line.
+
+    `args` by command: sync `source`, `dry_run`; message_list a `MessageFilterArgs`; message_show `id`; message_retry
+    and message_drop a `MoveArgs`; source_pause and source_resume `name`; source_rename `old`, `new`. Raises
+    ConfigError (`command.unknown`, `command.arguments`) for anything else, and what the operation raises.
+    """
+    operation = _OPERATIONS.get(command)
+    if operation is None:
+        raise ConfigError(
+            f'there is no command "{command}"',
+            code="command.unknown",
+            next_step="use the inbox-sync of the same version as the running daemon",
+        )
+    return await operation(operations, _Arguments(command, args), on_progress)
