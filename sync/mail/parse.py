@@ -1,0 +1,257 @@
+"""From the bytes of a mail to a `Message`: never an exception, whatever the bytes are.
+
+The ladder of what cannot be read (DESIGN.md §7): FULL; PARTIAL, headers with what text could be saved; UNREADABLE,
+a sender and no more; and only without a sender `Unreadable`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from sync.mail.address import MAX_ADDRESSES, parse_addresses
+from sync.mail.body import Body, BodyReader
+from sync.mail.date import written_at
+from sync.mail.header import HeaderFields, decode_value, parse_parameters, read_header
+from sync.mail.machine import MARKER_HEADER
+from sync.mail.structure import Tree, read_structure
+from sync.mail.transfer import decode_transfer
+from sync.message import FingerprintParts, Legibility, Message, Participant, Unreadable
+from sync.text.clean import clean, clean_line
+from sync.text.units import cut_units
+
+DEFAULT_LIMIT_BYTES = 25 * 1_000 * 1_000
+"""What of one mail is looked at when the caller sets no limit."""
+
+MAX_SUBJECT_CHARS = 1_000
+MAX_RULE_VALUE_CHARS = 1_000
+MAX_FINGERPRINT_CHARS = 2_000
+"""What of each of the four headers counts for the fingerprint."""
+
+MAX_NESTED_LEVELS = 3
+"""How deep a mail that is nothing but a forwarded mail is opened to find a text."""
+
+MAX_KEPT_BYTES = 1_000_000
+"""What is kept of a mail that nobody could read."""
+
+RULE_HEADERS = (
+    "auto-submitted",
+    "precedence",
+    "list-id",
+    "x-auto-response-suppress",
+    "return-path",
+    "x-autoreply",
+    MARKER_HEADER,
+)
+"""The headers that rules about machine mail look at; Content-Type too, when it is multipart/report."""
+
+_MESSAGE_ID = re.compile(r"<[^<>\s]{1,998}>")
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """What the header alone tells. `recipients` are To and Cc in order; `rules` as in `Message.headers`."""
+
+    fingerprint: FingerprintParts
+    written_at: datetime | None = None
+    author: Participant | None = None
+    recipients: tuple[Participant, ...] = ()
+    more_recipients: int = 0
+    subject: str = ""
+    rules: tuple[tuple[str, str], ...] = ()
+
+
+def understand_headers(raw_header: bytes) -> Headers:
+    """What the header of a mail tells: `raw_header` are its bytes as the server gives them (a whole mail does too).
+
+    The fingerprint's parts are unfolded but not decoded. Never raises; nonsense gives empty parts.
+    """
+    raw_header = _with_newlines(raw_header)
+    return _headers_of(read_header(raw_header, 0, len(raw_header)))
+
+
+def understand(
+    raw: bytes, *, limit_bytes: int = DEFAULT_LIMIT_BYTES, full_size: int | None = None
+) -> Message | Unreadable:
+    """The mail in `raw` (RFC 5322 bytes).
+
+    At most `limit_bytes` are looked at. `full_size` is the mail's size in bytes at the server when `raw` is only its
+    beginning (its header, say): a note then tells that content was not loaded. Direction and participants are left
+    open: `sync.decide` works them out. Never raises.
+    """
+    size = max(len(raw), full_size or 0)
+    raw = _with_newlines(raw[:limit_bytes])
+    try:
+        return _understand(raw, size)
+    except Exception as error:  # noqa: BLE001  the promise: one mail that nobody foresaw costs nobody anything
+        return _sender_only(raw, f"{type(error).__name__} while reading it")
+
+
+def _with_newlines(raw: bytes) -> bytes:
+    """Mail that knows only carriage returns (old Macintosh) gets newlines."""
+    return raw if b"\n" in raw or b"\r" not in raw else raw.replace(b"\r", b"\n")
+
+
+def _understand(raw: bytes, size: int) -> Message | Unreadable:
+    header = read_header(raw, 0, len(raw))
+    if not header.fields:
+        return Unreadable(raw[:MAX_KEPT_BYTES], "it has no header")
+    headers = _headers_of(header)
+    is_cut = size > len(raw)
+    tree = read_structure(raw, header, len(raw))
+    body = BodyReader(raw, cut_at=len(raw) if is_cut else None).read(tree.root)
+    text = body.text
+    if not text.strip() and body.nested:
+        text = _nested_text(raw, body, MAX_NESTED_LEVELS)
+    notes = _notes(headers, tree, body)
+    if is_cut:
+        notes.append(_size_note(size, nothing_loaded=header.offset >= len(raw)))
+    damaged = body.damaged or bool(tree.faults) or header.cut or header.shortened
+    legibility = Legibility.PARTIAL if damaged or is_cut or headers.more_recipients else Legibility.FULL
+    if body.damaged and not text.strip() and not body.attachments:
+        if headers.author is None:
+            return Unreadable(raw[:MAX_KEPT_BYTES], "its text is damaged and it names no sender")
+        legibility = Legibility.UNREADABLE
+    return Message(
+        text=clean(text).strip("\n"),
+        author=headers.author,
+        recipients=headers.recipients,
+        subject=headers.subject,
+        sent_at=headers.written_at,
+        attachments=tuple(body.attachments),
+        legibility=legibility,
+        notes=tuple(notes),
+        headers=headers.rules,
+    )
+
+
+def _sender_only(raw: bytes, why: str) -> Message | Unreadable:
+    """The last rung but one: headers without content, as long as there is a sender."""
+    try:
+        headers = understand_headers(raw)
+    except Exception:  # noqa: BLE001  see `understand`
+        return Unreadable(raw[:MAX_KEPT_BYTES], why)
+    if headers.author is None:
+        return Unreadable(raw[:MAX_KEPT_BYTES], f"{why}, and it names no sender")
+    return Message(
+        text="",
+        author=headers.author,
+        recipients=headers.recipients,
+        subject=headers.subject,
+        sent_at=headers.written_at,
+        legibility=Legibility.UNREADABLE,
+        headers=headers.rules,
+    )
+
+
+# ------------------------------------------------------------------------------------------------- headers
+
+
+def _headers_of(header: HeaderFields) -> Headers:
+    charset = ""
+    if any(not header.raw(name).isascii() for name in ("subject", "from", "to", "cc")):
+        charset = parse_parameters(header.ascii("content-type"))[1].get("charset", "")
+    recipients: dict[str, Participant] = {}
+    more = 0
+    for name in ("to", "cc"):
+        for value in header.all_raw(name):
+            found, left_out = parse_addresses(value, fallback_charset=charset)
+            more += left_out
+            for participant in found:
+                if participant.value in recipients:
+                    continue
+                if len(recipients) < MAX_ADDRESSES:
+                    recipients[participant.value] = participant
+                else:
+                    more += 1
+    return Headers(
+        fingerprint=FingerprintParts(
+            message_id=_message_id(header),
+            date=_undecoded(header, "date"),
+            author=_undecoded(header, "from"),
+            subject=_undecoded(header, "subject"),
+        ),
+        written_at=written_at(header.ascii("date")),
+        author=_author(header, charset),
+        recipients=tuple(recipients.values()),
+        more_recipients=more,
+        subject=clean_line(decode_value(header.raw("subject"), charset), limit_chars=MAX_SUBJECT_CHARS),
+        rules=_rules(header),
+    )
+
+
+def _author(header: HeaderFields, charset: str) -> Participant | None:
+    """Who wrote it: the first address of From, else Sender, else the envelope's sender. Never Reply-To: anyone can
+    put anybody there."""
+    for name in ("from", "sender", "return-path"):
+        for value in header.all_raw(name):
+            found, _ = parse_addresses(value, fallback_charset=charset)
+            if found:
+                return found[0]
+    return None
+
+
+def _message_id(header: HeaderFields) -> str:
+    value = _undecoded(header, "message-id")
+    match = _MESSAGE_ID.search(value)
+    return match.group() if match is not None else value
+
+
+def _undecoded(header: HeaderFields, name: str) -> str:
+    """A value byte by byte (Latin-1), unfolded, white space as single blanks, without NUL: databases refuse it."""
+    text = header.raw(name)[:MAX_FINGERPRINT_CHARS].decode("latin-1").replace("\x00", "")
+    return " ".join(text.split())
+
+
+def _rules(header: HeaderFields) -> tuple[tuple[str, str], ...]:
+    found = [(name, _rule_value(header, name)) for name in RULE_HEADERS if name in header.fields]
+    if b"multipart/report" in header.raw("content-type").lower():
+        found.append(("content-type", _rule_value(header, "content-type")))
+    return tuple(found)
+
+
+def _rule_value(header: HeaderFields, name: str) -> str:
+    return clean_line(header.ascii(name), limit_chars=MAX_RULE_VALUE_CHARS)
+
+
+# ------------------------------------------------------------------------------------------------- notes
+
+
+def _notes(headers: Headers, tree: Tree, body: Body) -> list[str]:
+    notes = list(dict.fromkeys(body.notes))
+    if headers.more_recipients:
+        notes.append(f"{headers.more_recipients} more recipients were left out.")
+    notes += [f"Part of this message may be missing: {fault}." for fault in dict.fromkeys(tree.faults)]
+    return notes
+
+
+def _size_note(size: int, *, nothing_loaded: bool) -> str:
+    megabytes = f"{size / 1_000_000:.1f} MB"
+    if nothing_loaded:
+        return f"The content of this message was not loaded because of its size ({megabytes})."
+    return f"This message was not loaded completely because of its size ({megabytes})."
+
+
+def _nested_text(raw: bytes, body: Body, levels: int) -> str:
+    """A mail without words of its own around another mail: the other one's text, with who wrote it."""
+    part = body.nested[0]
+    data = raw[part.start : part.stop]
+    if part.transfer_encoding in {"base64", "quoted-printable"}:
+        data, _ = decode_transfer(data, part.transfer_encoding)
+    header = read_header(data, 0, len(data))
+    if not header.fields:
+        return ""
+    headers = _headers_of(header)
+    inner = BodyReader(data).read(read_structure(data, header, len(data)).root)
+    text = inner.text
+    if not text.strip() and inner.nested and levels > 1:
+        text = _nested_text(data, inner, levels - 1)
+    if not text.strip():
+        return ""
+    lines = ["Forwarded message"]
+    if headers.author is not None:
+        lines.append(f"From: {headers.author.name} <{headers.author.value}>".replace(":  <", ": <"))
+    if headers.subject:
+        lines.append(f"Subject: {cut_units(headers.subject, MAX_SUBJECT_CHARS)}")
+    return "\n".join(lines) + "\n\n" + text

@@ -1,0 +1,86 @@
+"""Content-Transfer-Encoding (RFC 2045 §6), forgiving: what can be decoded is kept."""
+
+from __future__ import annotations
+
+import binascii
+import re
+
+_NOT_BASE64 = bytes(code for code in range(256) if not (chr(code).isalnum() and code < 128) and code not in b"+/=")
+_PLAIN_WORDS = re.compile(rb"[A-Za-z]{1,30} [A-Za-z]{1,30} [A-Za-z]{1,30}")
+_BASE64_LINES = re.compile(rb"(?:[ \t]*[A-Za-z0-9+/]{2,}={0,2}[ \t]*\r?\n)+")
+_UU_BEGIN = re.compile(rb"^begin [0-7]{3,4} [^\r\n]*\r?\n", re.MULTILINE)
+MAX_BASE64_SEGMENTS = 100_000
+"""Padded pieces that are joined; some gateways encode every line on its own."""
+
+
+def decode_transfer(data: bytes, encoding: str) -> tuple[bytes, bool]:
+    """The decoded bytes, and True when nothing was lost. Unknown encodings leave `data` as it is."""
+    match encoding.strip().strip("\"'").lower():
+        case "base64" | "b":
+            return _base64(data)
+        case "quoted-printable" | "quoted" | "q":
+            return binascii.a2b_qp(data), True
+        case "x-uuencode" | "uuencode" | "x-uue" | "uue":
+            return _uuencoded(data)
+        case _:
+            return data, True
+
+
+def decoded_size(data_length: int, newlines: int, encoding: str) -> int:
+    """About how many bytes `data_length` bytes with so many line ends decode to, without decoding them."""
+    if encoding.strip().lower() == "base64":
+        return max(0, (data_length - newlines) * 3 // 4)
+    return data_length
+
+
+def _base64(data: bytes) -> tuple[bytes, bool]:
+    letters = data.translate(None, _NOT_BASE64)
+    foreign = len(data) - len(letters) - data.count(b"\n") - data.count(b"\r")
+    if foreign and _PLAIN_WORDS.search(data) is not None:
+        return _base64_beside_words(data)
+    body = letters.rstrip(b"=")
+    if b"=" not in body:
+        return _quads(body), foreign == 0 and len(body) % 4 != 1
+    pieces = body.split(b"=", MAX_BASE64_SEGMENTS)  # padding in the middle: several encoded pieces in a row
+    return b"".join(_quads(piece.replace(b"=", b"")) for piece in pieces), False
+
+
+def _base64_beside_words(data: bytes) -> tuple[bytes, bool]:
+    """Labelled base64, but there are words in it: a list server's plain footer below, or nothing was ever encoded."""
+    match = _BASE64_LINES.match(data)
+    if match is None:
+        return data, False
+    decoded, _ = _base64(match.group())
+    return decoded + b"\n" + data[match.end() :], False
+
+
+def _quads(letters: bytes) -> bytes:
+    """Decodes letters without padding; a last group of one letter carries no byte."""
+    rest = len(letters) % 4
+    if rest == 1:
+        letters = letters[:-1]
+    elif rest:
+        letters += b"=" * (4 - rest)
+    return binascii.a2b_base64(letters)
+
+
+def _uuencoded(data: bytes) -> tuple[bytes, bool]:
+    begin = _UU_BEGIN.search(data)
+    if begin is None:
+        return data, False
+    decoded: list[bytes] = []
+    complete = False
+    for line in data[begin.end() :].split(b"\n"):
+        stripped = line.rstrip(b"\r")
+        if stripped == b"end":
+            complete = True
+            break
+        try:
+            decoded.append(binascii.a2b_uu(stripped))
+        except binascii.Error:
+            length = (((stripped[0] - 32) & 63) * 4 + 5) // 3  # trailing garbage after the encoded bytes
+            try:
+                decoded.append(binascii.a2b_uu(stripped[:length]))
+            except binascii.Error:
+                break
+    return b"".join(decoded), complete

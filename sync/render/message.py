@@ -1,0 +1,232 @@
+"""One message becomes one bubble group: subject where it is new, text, and a last bubble with everything beside it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from itertools import islice
+from zoneinfo import ZoneInfo
+
+from sync.message import Attachment, Direction, Json, Legibility, Message
+from sync.render.shapes import (
+    MAX_BADGE_UNITS,
+    MAX_PREVIEW_UNITS,
+    MAX_TEXT_UNITS,
+    MAX_URL_UNITS,
+    Badge,
+    SendAs,
+    SendRequest,
+)
+from sync.render.subject import subject_key
+from sync.text.clean import clean, clean_line
+from sync.text.units import cut_units, split_places, split_units, utf16_length
+
+LATE_NOTE_AFTER_SECONDS = 600
+"""Delivered more than 10 minutes after it was written: the time is told."""
+
+SILENT_AFTER_SECONDS = 86_400
+"""Older than a day: the unread count stays as it is."""
+
+MAX_TEXT_ITEMS = 8
+MAX_NAMED_FILES = 30
+MAX_NAMED_CUSTOMERS = 20
+MAX_FOOTER_ITEMS = 2
+MAX_SUBJECT_CHARS = 1_000
+NO_TEXT = "(no text)"
+_MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+"""In English whatever the machine's locale: the frozen request must not depend on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenderContext:
+    """What a message's look depends on besides itself.
+
+    `delivered_at` is now (aware); `arrived_at` the service's time of arrival, when it is known: a mail is silent only
+    when it was written *and* arrived long ago, because a customer's clock may be wrong. `previous_subject` is the
+    `subject_key` of the last message in this conversation, None before the first. `customers` are the names (or
+    addresses) of the customers among To and Cc; they are shown when there is more than one. `mailbox` is how an
+    operator knows the place the original is in. `reference` is the visible reference line (off when empty).
+    """
+
+    direction: Direction
+    badge_text: str
+    delivered_at: datetime
+    badge_icon_url: str = ""
+    arrived_at: datetime | None = None
+    previous_subject: str | None = None
+    time_zone: str = "UTC"
+    backfill: bool = False
+    send_notifications: bool = False
+    reference: str = ""
+    late_note_after_seconds: float = LATE_NOTE_AFTER_SECONDS
+    silent_after_seconds: float = SILENT_AFTER_SECONDS
+    max_text_items: int = MAX_TEXT_ITEMS
+    mailbox: str = "the mailbox"
+    customers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """`body` is the Send Message request without `conversationId`; `subject_key` the next message's `previous_subject`."""
+
+    body: Json
+    subject_key: str
+
+
+def render(message: Message, ctx: RenderContext) -> Rendered:
+    """`message` as the request that shows it in one conversation. Every text item holds 1 to 16,384 UTF-16 units and is
+    never blank. Never raises on content."""
+    subject, key = _subject(message, ctx)
+    text = _text_of(message, ctx)
+    pieces, left_out = _pieces(text, ctx.max_text_items)
+    footer = "\n".join(_footer(message, ctx, left_out))
+    items = [subject] if subject else []
+    items += pieces
+    if footer.strip():
+        items += islice(split_units(footer, MAX_TEXT_UNITS), MAX_FOOTER_ITEMS)
+    if not (subject or pieces or message.attachments or message.notes):
+        items.insert(0, NO_TEXT)
+    by_customer = ctx.direction is Direction.PARTICIPANT_TO_BUSINESS
+    request = SendRequest(
+        direction=ctx.direction,
+        texts=tuple(items),
+        preview_text=_preview(pieces[0] if pieces else items[0]),
+        silent=ctx.backfill or _is_old(message, ctx),
+        badge=_badge(ctx),
+        send_notifications=ctx.send_notifications and by_customer and not ctx.backfill,
+        send_as=SendAs.PARTICIPANT if by_customer else None,
+    )
+    return Rendered(request.to_json(), key)
+
+
+def _subject(message: Message, ctx: RenderContext) -> tuple[str, str]:
+    """The subject line (empty when it is not shown), and the key that the conversation remembers."""
+    subject = clean_line(message.subject, limit_chars=MAX_SUBJECT_CHARS)
+    key = subject_key(subject)
+    if not key:
+        return "", ctx.previous_subject or ""
+    return ("" if key == ctx.previous_subject else subject), key
+
+
+def _text_of(message: Message, ctx: RenderContext) -> str:
+    if message.legibility is Legibility.UNREADABLE:
+        return f"A message from {_who(message)} could not be read; it is in {_mailbox(ctx)}."
+    return clean(message.text).strip("\n").rstrip()
+
+
+def _who(message: Message) -> str:
+    author = message.author
+    if author is None:
+        return "an unknown sender"
+    return clean_line(author.name) or clean_line(author.value)
+
+
+def _mailbox(ctx: RenderContext) -> str:
+    return clean_line(ctx.mailbox) or "the mailbox"
+
+
+def _pieces(text: str, max_items: int) -> tuple[list[str], int]:
+    """The text in items, and how many characters are left out."""
+    if utf16_length(text) <= MAX_TEXT_UNITS:
+        return ([text] if text.strip() else []), 0
+    places = list(islice(split_places(text, MAX_TEXT_UNITS), max(1, max_items) + 1))
+    shown = places[: max(1, max_items)]
+    left_out = len(text) - shown[-1][1] if len(places) > len(shown) else 0
+    return [text[start:stop] for start, stop in shown], left_out
+
+
+def _preview(text: str) -> str:
+    return cut_units(" ".join(text[: MAX_PREVIEW_UNITS * 8].split()), MAX_PREVIEW_UNITS)
+
+
+def _badge(ctx: RenderContext) -> Badge | None:
+    text = cut_units(clean_line(ctx.badge_text), MAX_BADGE_UNITS)
+    if not text:
+        return None
+    icon_url = ctx.badge_icon_url if utf16_length(ctx.badge_icon_url) <= MAX_URL_UNITS else ""
+    return Badge(text, icon_url)
+
+
+# ------------------------------------------------------------------------------------------------- the last bubble
+
+
+def _footer(message: Message, ctx: RenderContext, left_out: int) -> Iterator[str]:
+    if left_out:
+        yield f"The rest is not shown ({left_out:,} characters)."
+    if message.attachments:
+        yield _files_line(message.attachments)
+    for note in message.notes:
+        yield clean_line(note)
+    if message.legibility is Legibility.PARTIAL:
+        yield f"The whole message is in {_mailbox(ctx)}."
+    if len(ctx.customers) > 1:
+        names = [clean_line(name) for name in ctx.customers[:MAX_NAMED_CUSTOMERS]]
+        yield "To: " + ", ".join(names) + _and_more(len(ctx.customers) - len(names))
+    if _is_late(message, ctx) and message.sent_at is not None:
+        yield _sent_line(message.sent_at, ctx)
+    if ctx.reference:
+        yield clean_line(ctx.reference)
+
+
+def _files_line(attachments: tuple[Attachment, ...]) -> str:
+    named = attachments[:MAX_NAMED_FILES]
+    files = ", ".join(_file(attachment) for attachment in named)
+    word = "Attachment" if len(attachments) == 1 else "Attachments"
+    return f"{word}: {files}{_and_more(len(attachments) - len(named))}"
+
+
+def _file(attachment: Attachment) -> str:
+    name = clean_line(attachment.filename) or "unnamed file"
+    return name if attachment.size is None else f"{name} ({_size(attachment.size)})"
+
+
+def _size(size: int) -> str:
+    """Bytes as people read them, in steps of 1,000."""
+    amount = float(size)
+    for unit in ("bytes", "kB", "MB"):
+        if amount < 999.5:
+            return f"{amount:.0f} {unit}" if unit == "bytes" or amount >= 10 else f"{amount:.1f} {unit}"
+        amount /= 1_000
+    return f"{amount:.1f} GB"
+
+
+def _and_more(count: int) -> str:
+    return f" and {count} more" if count > 0 else ""
+
+
+# ------------------------------------------------------------------------------------------------- time
+
+
+def _age_seconds(moment: datetime, ctx: RenderContext) -> float:
+    return (ctx.delivered_at - moment).total_seconds()
+
+
+def _is_late(message: Message, ctx: RenderContext) -> bool:
+    return message.sent_at is not None and _age_seconds(message.sent_at, ctx) > ctx.late_note_after_seconds
+
+
+def _is_old(message: Message, ctx: RenderContext) -> bool:
+    moments = [moment for moment in (message.sent_at, ctx.arrived_at) if moment is not None]
+    return bool(moments) and all(_age_seconds(moment, ctx) > ctx.silent_after_seconds for moment in moments)
+
+
+def _sent_line(sent_at: datetime, ctx: RenderContext) -> str:
+    """`sent 12 March 14:03`, with the year when it is not this year's, in the inbox's time zone."""
+    zone = zone_of(ctx.time_zone)
+    local = sent_at.astimezone(zone)
+    year = "" if local.year == ctx.delivered_at.astimezone(zone).year else f" {local.year}"
+    return f"sent {local.day} {_MONTHS[local.month - 1]}{year} {local:%H:%M}"
+
+
+@functools.lru_cache(maxsize=64)
+def zone_of(name: str) -> tzinfo:
+    """The zone of that IANA name; UTC when this machine does not know it (the configuration refuses such names)."""
+    try:
+        return ZoneInfo(name)
+    except (OSError, ValueError, KeyError):
+        return UTC

@@ -1,0 +1,246 @@
+"""HTML mail as plain text that reads like the page looked.
+
+Parsed by selectolax (lexbor) and walked without recursion. Markup that would make a tree builder slow (very deep
+nesting, tags with hundreds of attributes, endless open formatting) is read as a flat stream of tags instead: the
+same rules without a tree. Both are linear in the size of the input.
+"""
+
+from __future__ import annotations
+
+import html as entities
+import re
+from collections.abc import Iterator, Mapping
+
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from sync.text.clean import clean
+from sync.text.layout import BLOCKS, DROPPED, VOID, TextLayout
+
+MAX_HTML_CHARS = 1_000_000
+"""What is looked at of one HTML text; embedded `data:` pictures do not count."""
+
+MAX_TREE_TAGS_UNCHECKED = 1_000
+"""Up to so many tags no markup can be slow; beyond it the tags are counted first."""
+
+MAX_TREE_DEPTH = 2_000
+"""Deeper nesting is read as a flat stream: tree builders are quadratic in depth."""
+
+MAX_STREAM_TOKENS = 200_000
+"""What is read of markup that is read as a flat stream: tags and texts between them."""
+
+MAX_ATTRIBUTES_CHARS = 8_192
+"""A tag with more text in it (without `data:` pictures) is cut to its name."""
+
+_DATA_URI = re.compile(r"data:[a-z0-9.+/-]{0,80}[;,][^\"'<>\s)]{256,}", re.IGNORECASE)
+_LONG_TAG = re.compile(rf"<(/?[a-zA-Z][a-zA-Z0-9:]{{0,30}})[^<>]{{{MAX_ATTRIBUTES_CHARS},}}>?")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_TAG_NAME = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
+_TOKEN = re.compile(r"<!--.*?(?:-->|\Z)|<(/?)([a-zA-Z][a-zA-Z0-9:]*)([^<>]*)>?|<[!?][^<>]*>?|[^<]+|<", re.DOTALL)
+_ATTRIBUTE = re.compile(r"([a-zA-Z][a-zA-Z-]{0,30})\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))|\bhidden\b")
+_IMPLIED_END = frozenset({"p", "li", "td", "th", "tr", "dt", "dd", "option", "tbody", "thead", "tfoot", "colgroup"})
+_HIDING = re.compile(
+    r"display\s*:\s*none|visibility\s*:\s*hidden|mso-hide\s*:\s*all|(?<![a-z-])opacity\s*:\s*0(?![.\d])"
+    r"|(?<![a-z-])max-height\s*:\s*0(?![.\d])",
+    re.IGNORECASE,
+)
+_FILLER = re.compile("[\u00a0\u00ad\u034f\u2007\u200b-\u200d\u2060\ufeff]")
+_FILLERS = re.compile("[\u00ad\u034f\u200b\u2060\ufeff]")
+_FILLER_RUN = re.compile("(?:[\u200c\u200d\u2007\u00a0] ?){4,}")
+_BLANK_LINES = re.compile(r"\n{3,}")
+_RAW_TEXT = frozenset({"script", "style", "title", "xmp", "noembed", "noframes", "iframe"})
+
+
+def html_to_text(html: str, *, limit_chars: int = MAX_HTML_CHARS) -> str:
+    """The visible text of `html`: lists with their marks, links as `text (url)`, table rows on lines of their own,
+    quotes behind `> `; scripts, styles and hidden elements (preheaders) left out. Where everything is hidden the
+    hidden text is better than none. Clean (`sync.text.clean`), without blank ends; empty only when there is no text.
+    """
+    html = _bounded(html, limit_chars)
+    text, something_hidden = _convert(html, hidden_too=False)
+    if not text and something_hidden:
+        text, _ = _convert(html, hidden_too=True)
+    return text
+
+
+def _bounded(html: str, limit_chars: int) -> str:
+    if "data:" in html or "DATA:" in html:
+        html = _DATA_URI.sub("", html)
+    html = html[:limit_chars]
+    if len(html) > MAX_ATTRIBUTES_CHARS:
+        html = _LONG_TAG.sub(r"<\1>", html)
+    if not html.isascii() and _SURROGATE.search(html) is not None:
+        html = html.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return html.replace("\x00", "")
+
+
+def _convert(html: str, *, hidden_too: bool) -> tuple[str, bool]:
+    """The text, and whether an element was left out because it is hidden."""
+    layout = TextLayout()
+    read = _walk if _tree_is_safe(html) else _stream
+    something_hidden = read(html, layout, hidden_too=hidden_too)
+    text = layout.result()
+    if not text.isascii() and _FILLER.search(text) is not None:
+        text = _FILLERS.sub("", _FILLER_RUN.sub(" ", text)).replace("\u00a0", " ")
+    lines = [line.rstrip() for line in clean(text).split("\n")]
+    return _BLANK_LINES.sub("\n\n", "\n".join(lines)).strip("\n").rstrip(), something_hidden
+
+
+def _tree_is_safe(html: str) -> bool:
+    """False when building a tree could take more than linear time: too many elements open at once."""
+    if html.count("<") <= MAX_TREE_TAGS_UNCHECKED:
+        return True
+    open_now = 0
+    for closing, name in _TAG_NAME.findall(html):
+        lowered = name.lower()
+        if lowered in VOID or lowered in _IMPLIED_END:
+            continue
+        open_now += -1 if closing else 1
+        if open_now > MAX_TREE_DEPTH:
+            return False
+        open_now = max(open_now, 0)
+    return True
+
+
+# ------------------------------------------------------------------------------------------------- the tree
+
+
+def _walk(html: str, layout: TextLayout, *, hidden_too: bool) -> bool:
+    root = LexborHTMLParser(html).root
+    if root is None:
+        return False
+    something_hidden = False
+    node: LexborNode | None = root
+    while node is not None:
+        tag = node.tag or ""
+        entered = False
+        if tag == "-text":
+            layout.text(node.text_content or "")
+        elif tag[:1] not in {"-", "!"} and tag not in DROPPED:
+            attributes = _attributes_of(node, tag)
+            if not hidden_too and _hidden(attributes):
+                something_hidden = True
+            else:
+                entered = True
+                layout.open(tag, attributes)
+        child = node.first_child if entered else None
+        if child is not None:
+            node = child
+            continue
+        if entered:
+            layout.close(tag)
+        node = _next_up(node, root, layout)
+    return something_hidden
+
+
+def _next_up(node: LexborNode, root: LexborNode, layout: TextLayout) -> LexborNode | None:
+    """The node after `node` and all it holds; elements that end on the way up are closed."""
+    current: LexborNode | None = node
+    while current is not None:
+        following: LexborNode | None = current.next
+        if following is not None:
+            return following
+        current = current.parent
+        if current is None or current.tag == "-document":
+            return None
+        layout.close(current.tag or "")
+        if current.mem_id == root.mem_id:
+            return None
+    return None
+
+
+def _attributes_of(node: LexborNode, tag: str) -> Mapping[str, str | None]:
+    if tag == "br":
+        return {}
+    return node.attributes
+
+
+def _hidden(attributes: Mapping[str, str | None]) -> bool:
+    if not attributes:
+        return False
+    if "hidden" in attributes:
+        return True
+    style = attributes.get("style")
+    return style is not None and ":" in style and _HIDING.search(style) is not None
+
+
+# ------------------------------------------------------------------------------------------------- the flat stream
+
+
+def _stream(html: str, layout: TextLayout, *, hidden_too: bool) -> bool:
+    """Reads tags one after the other. What is hidden ends with the closing tag of the element that hides it."""
+    something_hidden = False
+    hiding: str | None = None
+    depth = 0
+    for closing, tag, attributes, text in _tokens(html):
+        if hiding is not None:
+            if tag == hiding:
+                depth += -1 if closing else 1
+                hiding = hiding if depth > 0 else None
+            continue
+        if text is not None:
+            layout.text(text)
+        elif closing:
+            layout.close(tag)
+        elif tag in DROPPED and tag not in VOID:
+            hiding, depth = tag, 1
+        elif not hidden_too and tag not in VOID and _hidden(attributes):
+            hiding, depth, something_hidden = tag, 1, True
+        else:
+            layout.open(tag, attributes)
+            if tag in VOID:
+                layout.close(tag)
+    return something_hidden
+
+
+def _tokens(html: str) -> Iterator[tuple[bool, str, Mapping[str, str | None], str | None]]:
+    """(closing, tag, attributes, None) for a tag, (False, "", {}, text) for text."""
+    position, end = 0, len(html)
+    lowered = html.lower()
+    unclosed: set[str] = set()
+    for _ in range(MAX_STREAM_TOKENS):
+        if position >= end:
+            return
+        match = _TOKEN.match(html, position)
+        if match is None:
+            return
+        position = match.end()
+        name = match.group(2)
+        if name is not None:
+            tag = name.lower()
+            yield bool(match.group(1)), tag, _parse_attributes(match.group(3)), None
+            if tag in _RAW_TEXT and not match.group(1) and tag not in unclosed:
+                stop = lowered.find(f"</{tag}", position)
+                if stop == -1:
+                    unclosed.add(tag)
+                else:
+                    position = stop
+        elif not match.group().startswith(("<!", "<?")):
+            yield False, "", {}, entities.unescape(match.group())
+
+
+def _parse_attributes(text: str) -> dict[str, str | None]:
+    if not text or text.isspace():
+        return {}
+    found: dict[str, str | None] = {}
+    for match in _ATTRIBUTE.finditer(text):
+        if match.group(1) is None:
+            found.setdefault("hidden", None)
+            continue
+        value = match.group(2) or match.group(3) or match.group(4) or ""
+        found.setdefault(match.group(1).lower(), entities.unescape(value))
+    return found
+
+
+def is_html(text: str) -> bool:
+    """True when `text` is labelled plain but is an HTML document: some senders mix the labels up."""
+    head = text[:512].lstrip().lower()
+    return head.startswith(("<!doctype html", "<html", "<head>", "<body")) or (
+        head.startswith("<") and _tag_share(text[:2_000])
+    )
+
+
+def _tag_share(head: str) -> bool:
+    tags = [name.lower() for _closing, name in _TAG_NAME.findall(head)]
+    return len(tags) >= 4 and sum(tag in BLOCKS or tag in {"br", "span", "a", "b", "td"} for tag in tags) * 2 > len(
+        tags
+    )
