@@ -1,0 +1,148 @@
+"""A stand-in for the core: polls a connector as the daemon does, and keeps what the ledger would keep."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from sync.connector import Connector, Fetches, Http, PassContext, Stream
+from sync.message import Batch, Content, Found, Gone, Json, Message
+
+SIZE_LIMIT_BYTES = 25_000_000
+PASS_SECONDS = 120.0
+
+
+@dataclass(slots=True)
+class LogKeeper:
+    """A logger that remembers every event with its fields."""
+
+    events: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+
+    def debug(self, event: str, **fields: object) -> None:
+        """Keeps it."""
+        self.events.append((event, fields))
+
+    info = debug
+    warning = debug
+
+    def names(self) -> list[str]:
+        """The events without their fields."""
+        return [event for event, _fields in self.events]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A message as the core would have it: where it was found, and its content."""
+
+    stream: Stream
+    epoch: str
+    found: Found
+    content: Content | None
+
+    @property
+    def text(self) -> str:
+        """The message's text; empty where there is none."""
+        return self.content.text if isinstance(self.content, Message) else ""
+
+
+def make_context(
+    *,
+    log: LogKeeper | None = None,
+    since: datetime | None = None,
+    now: datetime | None = None,
+    size_limit_bytes: int = SIZE_LIMIT_BYTES,
+    http: Http | None = None,
+) -> PassContext:
+    """A pass's context for calling a connector by hand; `now` stands still if it is given."""
+    return PassContext(
+        log=log or LogKeeper(),
+        now=(lambda: now) if now is not None else (lambda: datetime.now(UTC)),
+        deadline_at=(now or datetime.now(UTC)) + timedelta(seconds=PASS_SECONDS),
+        size_limit_bytes=size_limit_bytes,
+        since=since,
+        http=http,
+    )
+
+
+@dataclass(slots=True)
+class Reader:
+    """Runs passes over a connector. Cursors go through JSON text, ids it has seen are known, content is fetched where
+    the connector wants it so. `batches` keeps everything the connector said."""
+
+    connector: Connector
+    since: datetime | None = None
+    now: datetime | None = None
+    size_limit_bytes: int = SIZE_LIMIT_BYTES
+    http: Http | None = None
+    log: LogKeeper = field(default_factory=LogKeeper)
+    cursors: dict[str, str] = field(default_factory=dict)
+    seen: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    batches: list[tuple[Stream, Batch]] = field(default_factory=list)
+    fetched: list[str] = field(default_factory=list)
+
+    def context(self, stream: Stream | None = None) -> PassContext:
+        """The context for one stream of a pass."""
+
+        async def known(epoch: str, ids: Sequence[str]) -> frozenset[str]:
+            return frozenset(self.seen.get((stream.key if stream else "", epoch), set()).intersection(ids))
+
+        made = make_context(
+            log=self.log, since=self.since, now=self.now, size_limit_bytes=self.size_limit_bytes, http=self.http
+        )
+        return PassContext(
+            log=made.log,
+            now=made.now,
+            deadline_at=made.deadline_at,
+            size_limit_bytes=made.size_limit_bytes,
+            since=made.since,
+            known=known,
+            http=made.http,
+        )
+
+    async def run_pass(self) -> list[Arrived]:
+        """Polls every stream to its end. What it returns was not seen before."""
+        arrived: list[Arrived] = []
+        for stream in await self.connector.streams(self.context()):
+            arrived += await self.poll(stream)
+        return arrived
+
+    async def poll(self, stream: Stream, *, most_batches: int | None = None) -> list[Arrived]:
+        """Polls one stream, or only the first batches of it, as if the daemon had died after them."""
+        arrived: list[Arrived] = []
+        count = 0
+        polling = self.connector.poll(stream, self.cursor(stream), self.context(stream))
+        async for batch in polling:
+            arrived += await self.take(stream, batch)
+            count += 1
+            if count == most_batches:
+                break
+        close = getattr(polling, "aclose", None)
+        if close is not None:
+            await close()
+        return arrived
+
+    def cursor(self, stream: Stream) -> Json:
+        """The stream's cursor as it comes back from the database."""
+        text = self.cursors.get(stream.key)
+        cursor: Json = json.loads(text) if text is not None else None
+        return cursor
+
+    async def take(self, stream: Stream, batch: Batch) -> list[Arrived]:
+        """Records a batch and loads what came without content."""
+        self.batches.append((stream, batch))
+        self.cursors[stream.key] = json.dumps(batch.cursor)
+        seen = self.seen.setdefault((stream.key, batch.epoch), set())
+        new = [found for found in batch.found if found.external_id not in seen]
+        seen.update(found.external_id for found in new)
+        wanted = [found.external_id for found in new if found.content is None]
+        contents: dict[str, Content] = {}
+        if wanted and isinstance(self.connector, Fetches):
+            self.fetched += wanted
+            contents = dict(await self.connector.fetch(stream, batch.epoch, wanted, self.context(stream)))
+        return [
+            Arrived(stream, batch.epoch, found, found.content or contents.get(found.external_id))
+            for found in new
+            if not isinstance(contents.get(found.external_id), Gone)
+        ]
