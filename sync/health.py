@@ -1,0 +1,98 @@
+"""Whether an inbox takes anything now: a row of server errors parks it, and a read decides when it is well again."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from sync.clock import Clock
+from sync.decide import backoff_seconds
+from sync.errors import AuthError, InboxSyncError
+from sync.ledger import Ledger
+from sync.settings import InboxSettings
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """Why an inbox is parked and when it is probed next."""
+
+    code: str
+    sentence: str
+    next_step: str
+    probe_at: datetime
+
+
+class InboxHealth:
+    """One inbox's. `changed` is set at every change, for the loops that wait."""
+
+    def __init__(self, inbox: str, settings: InboxSettings, ledger: Ledger, clock: Clock) -> None:
+        self._inbox = inbox
+        self._settings = settings
+        self._ledger = ledger
+        self._clock = clock
+        self._failures = 0
+        self._probes = 0
+        self.parked: Parked | None = None
+        self.opened = asyncio.Event()
+        self.opened.set()
+
+    async def load(self) -> None:
+        """An inbox that was parked when the last process ended is probed at once."""
+        row = await self._ledger.call(self._ledger.inboxes.get, self._inbox)
+        if row is not None and row.state == "parked":
+            self.parked = Parked(row.code, row.sentence, row.next_step, self._clock.now())
+            self.opened.clear()
+
+    def worked(self) -> None:
+        """A call was answered properly."""
+        self._failures = 0
+
+    async def failed(self, error: InboxSyncError, *, retry_after_seconds: float | None = None) -> None:
+        """A call failed for a reason that concerns the whole inbox. Sign-in and permission faults park at once,
+        others after `park_after_failures` in a row."""
+        self._failures += 1
+        at_once = isinstance(error, AuthError)
+        if self.parked is not None or (not at_once and self._failures < self._settings.park_after_failures):
+            return
+        self._probes = 0
+        wait = self._settings.probe_max_seconds if at_once else self._settings.probe_seconds
+        await self._park(error, max(wait, retry_after_seconds or 0.0))
+
+    async def probed(self, error: InboxSyncError | None) -> None:
+        """What the probe of a parked inbox found."""
+        if self.parked is None:
+            return
+        if error is None:
+            self.parked = None
+            self._failures = 0
+            await self._ledger.call(self._ledger.inboxes.unpark, self._inbox, self._clock.now())
+            log.info("inbox.well_again", inbox=self._inbox)
+            self.opened.set()
+            return
+        self._probes += 1
+        first, most = self._settings.probe_seconds, self._settings.probe_max_seconds
+        await self._park(
+            error, most if isinstance(error, AuthError) else backoff_seconds(self._probes + 1, first, most)
+        )
+
+    async def _park(self, error: InboxSyncError, wait_seconds: float) -> None:
+        now = self._clock.now()
+        first = self.parked is None
+        self.parked = Parked(error.code, error.sentence, error.next_step, now + timedelta(seconds=wait_seconds))
+        self.opened.clear()
+        await self._ledger.call(
+            self._ledger.inboxes.park,
+            self._inbox,
+            error.code,
+            error.sentence,
+            error.next_step,
+            self.parked.probe_at,
+            now,
+        )
+        if first:
+            log.error("inbox.parked", inbox=self._inbox, code=error.code, reason=error.sentence)

@@ -1,0 +1,103 @@
+"""Leases: who may poll a source, who may deliver into an inbox. The ledger keeps them; this module keeps them alive.
+
+A lease is held until a deadline by a clock that counts suspend. The holder asks `valid()` as the last step before the
+first byte of a send: a process that slept through its lease does not write (DESIGN.md §2, Sending, step 2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+
+import structlog
+
+from sync.clock import Clock
+from sync.errors import InboxSyncError
+from sync.ledger import LeaseRef, Ledger
+
+log = structlog.get_logger()
+
+RENEWALS_PER_LEASE = 3
+"""A lease is renewed this many times before it would run out."""
+
+
+def new_holder() -> str:
+    """A holder's name, unique per process start: a restarted process must never inherit the old fence."""
+    return secrets.token_hex(8)
+
+
+class HeldLease:
+    """One lease of ours."""
+
+    def __init__(self, ref: LeaseRef, clock: Clock, deadline: float) -> None:
+        self.ref = ref
+        self._clock = clock
+        self._deadline = deadline
+        self.lost = asyncio.Event()
+
+    def valid(self) -> bool:
+        """Whether nobody else can have taken it yet."""
+        return not self.lost.is_set() and self._clock.elapsed_seconds() < self._deadline
+
+    def extend(self, deadline: float) -> None:
+        """The ledger has renewed it."""
+        self._deadline = deadline
+
+
+class LeaseKeeper:
+    """Takes and renews the leases of one process."""
+
+    def __init__(self, ledger: Ledger, clock: Clock, *, lease_seconds: float, alone: bool, holder: str) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._lease_seconds = lease_seconds
+        self._alone = alone
+        self.holder = holder
+        self._held: dict[str, HeldLease] = {}
+
+    async def take(self, name: str) -> HeldLease | None:
+        """The lease `name`, or None while another process holds it. `alone` (a kernel lock proves that nobody else
+        uses the database): a lease left behind by a dead process is taken at once."""
+        held = self._held.get(name)
+        if held is not None and held.valid():
+            return held
+        started = self._clock.elapsed_seconds()
+        lease = await self._ledger.call(
+            self._ledger.leases.take, name, self.holder, self._lease_seconds, force=self._alone
+        )
+        if lease is None:
+            return None
+        held = HeldLease(LeaseRef(name, self.holder, lease.fence), self._clock, started + self._lease_seconds)
+        self._held[name] = held
+        return held
+
+    async def run(self) -> None:
+        """Renews everything, for ever."""
+        while True:
+            await self._clock.sleep(self._lease_seconds / RENEWALS_PER_LEASE)
+            for name, held in list(self._held.items()):
+                await self._renew(name, held)
+
+    async def release_all(self) -> None:
+        """Gives everything back, so that the next process need not wait."""
+        held, self._held = self._held, {}
+        for name, lease in held.items():
+            lease.lost.set()
+            try:
+                await self._ledger.call(self._ledger.leases.release, name, self.holder, lease.ref.fence)
+            except InboxSyncError as error:
+                log.warning("lease.not_released", lease=name, code=error.code)
+
+    async def _renew(self, name: str, held: HeldLease) -> None:
+        started = self._clock.elapsed_seconds()
+        try:
+            lease = await self._ledger.call(self._ledger.leases.take, name, self.holder, self._lease_seconds)
+        except InboxSyncError as error:
+            log.warning("lease.not_renewed", lease=name, code=error.code)
+            return
+        if lease is None or lease.fence != held.ref.fence:
+            log.warning("lease.lost", lease=name)
+            held.lost.set()
+            self._held.pop(name, None)
+            return
+        held.extend(started + self._lease_seconds)

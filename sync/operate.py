@@ -1,0 +1,580 @@
+"""What typed commands do: against the running daemon's runtime, or in this process when no daemon runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import tempfile
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from datetime import datetime, timedelta
+from typing import Literal, Protocol, TypeAlias
+
+import structlog
+
+from sync import __version__
+from sync.answers import (
+    CheckAnswer,
+    DaemonAnswer,
+    FindingAnswer,
+    MessageFilterArgs,
+    MessageListAnswer,
+    MessageShowAnswer,
+    MoveAnswer,
+    MoveArgs,
+    OnProgress,
+    Progress,
+    ReloadAnswer,
+    SourceAnswer,
+    SourceListAnswer,
+    SourceMoveAnswer,
+    StatusAnswer,
+    SyncAnswer,
+    SyncSourceAnswer,
+    summarise_check,
+    worst_exit_code,
+)
+from sync.clock import Clock, SystemClock
+from sync.config import LoadedConfig, load
+from sync.connector import Fetches, Finding, PassContext, Severity
+from sync.errors import ConfigError, InboxSyncError, Interrupted, LedgerError, TemporaryError
+from sync.inbox import InboxClient
+from sync.lease import new_holder
+from sync.ledger import Ledger, MessageFilter, Moved, Status
+from sync.poll import PassReport
+from sync.preview import preview_source
+from sync.runtime import Runtime
+from sync.settings import LedgerSettings
+from sync.show import (
+    bug_of,
+    fault_of,
+    inbox_answer,
+    message_row,
+    message_story,
+    source_answer,
+    unknown_source_answer,
+)
+from sync.states import OPEN_DELIVERY_STATES, DeliveryState, MessageState
+
+log = structlog.get_logger()
+
+QUIET_POLL_SECONDS = 0.05
+PROGRESS_SECONDS = 0.5
+CHECK_SECONDS = 60.0
+"""How long one inbox or source may take to be checked."""
+PARKED_FOR_GOOD = frozenset({"inbox.credentials_refused", "inbox.not_permitted", "inbox.no_instance"})
+"""Why an inbox is parked until somebody does something; for other reasons it goes on by itself."""
+LIST_LIMIT = 100
+MOVE_LIMIT = 10_000
+
+About: TypeAlias = Literal["configuration", "ledger", "daemon", "inbox", "source"]
+
+
+class RunningDaemon(Protocol):
+    """What commands ask of the daemon besides its runtime."""
+
+    def describe(self) -> DaemonAnswer:
+        """Who this process is."""
+        ...
+
+    async def reload(self) -> ReloadAnswer:
+        """Reads the file again."""
+        ...
+
+    async def poll(self, name: str) -> PassReport | None:
+        """A pass now, until everything found is loaded. None while the source is paused or another process has it."""
+        ...
+
+    @property
+    def loaded(self) -> LoadedConfig:
+        """The configuration at work: another one after a reload."""
+        ...
+
+    @property
+    def runtime(self) -> Runtime:
+        """The present pollers and delivery sides."""
+        ...
+
+
+class Operator:
+    """Carries out commands (`sync.operations.Operations`)."""
+
+    def __init__(
+        self,
+        loaded: LoadedConfig,
+        ledger: Ledger,
+        clock: Clock,
+        *,
+        daemon: RunningDaemon | None = None,
+        trouble: LedgerError | None = None,
+    ) -> None:
+        self._trouble = trouble
+        self._given = loaded
+        self._ledger = ledger
+        self._clock = clock
+        self._daemon = daemon
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls, loaded: LoadedConfig, *, writer: bool, stand_in: bool = False) -> AsyncIterator[Operator]:
+        """An operator in this process, for when no daemon runs. `writer` takes the database's lock and brings it to
+        head; a reader neither needs nor changes anything. `stand_in`: what only looks (check, a dry run) goes on with
+        an empty ledger that is thrown away when the real one cannot be used, and says so. Raises LedgerError."""
+        with contextlib.ExitStack() as stack:
+            trouble = None
+            try:
+                ledger = await asyncio.to_thread(Ledger.open, loaded.settings.ledger, writer=writer)
+            except LedgerError as error:
+                if not stand_in:
+                    raise
+                trouble = error
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="inbox-sync-"))
+                settings = LedgerSettings(url=f"sqlite:///{folder}/ledger.db")
+                ledger = await asyncio.to_thread(Ledger.open, settings, writer=True)
+            stack.callback(ledger.close)
+            yield cls(loaded, ledger, SystemClock(), trouble=trouble)
+
+    @property
+    def _loaded(self) -> LoadedConfig:
+        return self._given if self._daemon is None else self._daemon.loaded
+
+    # ------------------------------------------------------------------ looking
+
+    async def status(self) -> StatusAnswer:
+        """How everything is, from the ledger."""
+        now = self._clock.now()
+        status: Status = await self._ledger.call(self._ledger.overview.status)
+        inboxes = [inbox_answer(row) for row in status.inboxes]
+        sources = self._sources(status)
+        wrong = any(one["fault"] or one["warning"] for one in inboxes) or any(one["fault"] for one in sources)
+        schema = await self._ledger.call(self._ledger.schema_state)
+        return {
+            "ok": not wrong,
+            "version": __version__,
+            "at": now.isoformat(),
+            "daemon": self._daemon.describe() if self._daemon is not None else None,
+            "ledger": {"url": self._ledger.url, "revision": schema.revision, "head": schema.head},
+            "inboxes": inboxes,
+            "sources": sources,
+        }
+
+    def _sources(self, status: Status) -> list[SourceAnswer]:
+        known = {row.source.name: source_answer(row) for row in status.sources}
+        for name, settings in self._loaded.settings.sources.items():
+            if name not in known:
+                known[name] = unknown_source_answer(name, settings.connector, settings.inbox or "")
+        for name, error in self._loaded.failed_sources.items():
+            if name in known:
+                known[name]["state"] = "broken"
+                known[name]["fault"] = fault_of(error)
+        return [known[name] for name in sorted(known)]
+
+    async def source_list(self) -> SourceListAnswer:
+        """The sources of the file and of the ledger."""
+        return {"sources": self._sources(await self._ledger.call(self._ledger.overview.status))}
+
+    async def message_list(self, args: MessageFilterArgs) -> MessageListAnswer:
+        """Messages and their deliveries, newest first."""
+        limit = args.get("limit", LIST_LIMIT)
+        wanted = _filter(args, limit=limit + 1)
+        rows = await self._ledger.call(self._ledger.messages.list, wanted)
+        more = len(rows) > limit
+        return {
+            "messages": [message_row(row) for row in rows[:limit]],
+            "next_after_id": rows[limit - 1].id if more else None,
+        }
+
+    async def message_show(self, message_id: int) -> MessageShowAnswer:
+        """One message's story."""
+        story = await self._ledger.call(self._ledger.messages.story, message_id)
+        if story is None:
+            raise ConfigError(
+                f"there is no message {message_id}",
+                code="message.unknown",
+                next_step="`inbox-sync message list` shows the ids",
+            )
+        return message_story(story)
+
+    # ------------------------------------------------------------------ moving
+
+    async def message_retry(self, args: MoveArgs) -> MoveAnswer:
+        """Another try; flagged late."""
+        fetching = [name for name, one in self._loaded.sources.items() if issubclass(one.connector, Fetches)]
+        return await self._move(functools.partial(self._ledger.messages.retry, fetching=fetching), args)
+
+    async def message_drop(self, args: MoveArgs) -> MoveAnswer:
+        """Skips what is not final yet."""
+        return await self._move(self._ledger.messages.drop, args)
+
+    async def _move(
+        self, move: Callable[[Sequence[int] | MessageFilter, datetime], Sequence[Moved]], args: MoveArgs
+    ) -> MoveAnswer:
+        ids, wanted = args.get("ids") or [], args.get("filter")
+        if bool(ids) == bool(wanted):
+            raise ConfigError(
+                "say which messages: their ids, or a filter", code="command.arguments", next_step="see --help"
+            )
+        which: Sequence[int] | MessageFilter = ids
+        if wanted is not None and not ids:
+            which = _filter(wanted, limit=wanted.get("limit", MOVE_LIMIT))
+        moved = await self._ledger.call(move, which, self._clock.now())
+        if self._daemon is not None:
+            for side in self._daemon.runtime.sides.values():
+                side.wake()
+        return {
+            "ok": all(one.moved for one in moved),
+            "outcomes": [{"id": one.message_id, "moved": one.moved, "sentence": one.sentence} for one in moved],
+        }
+
+    async def source_pause(self, name: str) -> SourceMoveAnswer:
+        """Stops polling a source."""
+        await self._ledger.call(self._ledger.sources.pause, name, self._clock.now())
+        return {"name": name, "sentence": f"{name} is not polled any more; what it found is still delivered"}
+
+    async def source_resume(self, name: str) -> SourceMoveAnswer:
+        """Polls a paused source again."""
+        await self._ledger.call(self._ledger.sources.resume, name, self._clock.now())
+        return {"name": name, "sentence": f"{name} is polled again"}
+
+    async def source_rename(self, old: str, new: str) -> SourceMoveAnswer:
+        """Gives a source's rows another name."""
+        await self._ledger.call(self._ledger.sources.rename, old, new, self._clock.now())
+        return {
+            "name": new,
+            "sentence": f"what the ledger knows of {old} belongs to {new} now; give it that name in the file, too",
+        }
+
+    async def reload(self) -> ReloadAnswer:
+        """Reads the file again."""
+        if self._daemon is None:
+            raise LedgerError(
+                "no daemon is running that could reload", code="daemon.unreachable", next_step="start `inbox-sync run`"
+            )
+        return await self._daemon.reload()
+
+    # ------------------------------------------------------------------ check
+
+    async def check(self, on_progress: OnProgress) -> CheckAnswer:
+        """Looks at everything the file names, and at the database. A running daemon looks at the file as it is now,
+        with its own secrets, and says so when it works with an older one. Raises ConfigError for a faulty file."""
+        loaded = self._given if self._daemon is None else await asyncio.to_thread(load, self._loaded.path)
+        findings = self._check_configuration(loaded)
+        findings.append(await self._check_ledger())
+        async with self._runtime(loaded) as runtime:
+            steps = [*(("inbox", name) for name in runtime.sides), *(("source", name) for name in runtime.pollers)]
+            for done, (about, name) in enumerate(steps):
+                on_progress(_progress("checking", name, done, len(steps), f"{about} {name}"))
+                if about == "inbox":
+                    findings += await _bounded("inbox", name, self._client(runtime, name).check())
+                    continue
+                poller = runtime.pollers[name]
+                ctx = PassContext(
+                    log=_Silent(),
+                    now=self._clock.now,
+                    deadline_at=self._clock.now() + timedelta(seconds=CHECK_SECONDS),
+                    size_limit_bytes=poller.settings.size_limit_bytes,
+                    http=poller.http,
+                )
+                findings += await _bounded("source", name, poller.connector.check(ctx))
+        return summarise_check(findings)
+
+    def _client(self, fresh: Runtime, inbox: str) -> InboxClient:
+        """The daemon's own client, whose budget counts, where it works with the same settings."""
+        own = None if self._daemon is None else self._daemon.runtime.sides.get(inbox)
+        side = fresh.sides[inbox]
+        return own.client if own is not None and own.settings == side.settings else side.client
+
+    def _check_configuration(self, loaded: LoadedConfig) -> list[FindingAnswer]:
+        findings = [_finding("configuration", "", Severity.OK, f"{loaded.path} can be read")]
+        findings += [_finding("configuration", "", Severity.NOTE, note) for note in loaded.notes]
+        if loaded.settings != self._loaded.settings or loaded.connectors != self._loaded.connectors:
+            findings.append(
+                _finding(
+                    "configuration",
+                    "",
+                    Severity.WARNING,
+                    "the running daemon has read an older version of this file; what follows is about the new one",
+                    "inbox-sync reload",
+                    "daemon.reload_due",
+                )
+            )
+        for name, error in loaded.failed_sources.items():
+            findings.append(_finding("source", name, Severity.ERROR, error.sentence, error.next_step, error.code))
+        return findings
+
+    async def _check_ledger(self) -> FindingAnswer:
+        if self._trouble is not None:
+            missing = self._trouble.code == "ledger.missing"
+            severity = Severity.NOTE if missing else Severity.ERROR
+            return _finding("ledger", "", severity, self._trouble.sentence, self._trouble.next_step, self._trouble.code)
+        try:
+            schema = await self._ledger.call(self._ledger.schema_state)
+        except InboxSyncError as error:
+            return _finding("ledger", "", Severity.ERROR, error.sentence, error.next_step, error.code)
+        if schema.revision is not None and schema.revision != schema.head:
+            return _finding(
+                "ledger",
+                "",
+                Severity.WARNING,
+                f"the database is at {schema.revision}, this program at {schema.head}",
+                "`inbox-sync db upgrade`",
+                "ledger.behind",
+            )
+        return _finding("ledger", "", Severity.OK, f"{self._ledger.url} answers")
+
+    # ------------------------------------------------------------------ sync
+
+    async def sync(self, source: str | None, *, dry_run: bool, on_progress: OnProgress) -> SyncAnswer:
+        """One pass of one source (None: all) and the deliveries that come of it."""
+        names = self._wanted_sources(source)
+        if dry_run:
+            if self._trouble is not None and self._trouble.code != "ledger.missing":
+                raise self._trouble  # without what it knows everything would look new
+            async with self._runtime(self._loaded) as runtime:
+                return await self._preview(runtime, names, on_progress)
+        if self._daemon is not None:
+            return await self._sync(self._daemon.runtime, names, on_progress, named=source is not None)
+        async with self._runtime(self._loaded) as runtime:
+            await runtime.start()
+            try:
+                return await self._sync(runtime, names, on_progress, named=source is not None)
+            finally:
+                await runtime.stop(self._loaded.settings.daemon.grace_seconds)
+
+    def _wanted_sources(self, source: str | None) -> list[str]:
+        if source is None:
+            return list(self._loaded.sources)
+        if source in self._loaded.failed_sources:
+            raise self._loaded.failed_sources[source]
+        if source not in self._loaded.sources:
+            raise ConfigError(
+                f'there is no source "{source}"',
+                code="source.unknown",
+                next_step=f"the file has: {', '.join(sorted(self._loaded.settings.sources)) or 'none'}",
+            )
+        return [source]
+
+    async def _preview(self, runtime: Runtime, names: Sequence[str], on_progress: OnProgress) -> SyncAnswer:
+        answer: SyncAnswer = {
+            "ok": True,
+            "dry_run": True,
+            "sources": [],
+            "inboxes": [],
+            "previews": [],
+            "previews_left_out": 0,
+        }
+        codes: list[int] = []
+        for done, name in enumerate(names):
+            on_progress(_progress("polling", name, done, len(names), f"looking at {name}"))
+            line, error = await preview_source(runtime.pollers[name], answer)
+            answer["sources"].append(line)
+            codes.append(0 if error is None else error.exit_code)
+        codes += [error.exit_code for error in self._loaded.failed_sources.values()]
+        answer["exit_code"] = worst_exit_code(codes)
+        answer["ok"] = answer["exit_code"] == 0
+        return answer
+
+    async def _sync(
+        self, runtime: Runtime, names: Sequence[str], on_progress: OnProgress, *, named: bool
+    ) -> SyncAnswer:
+        before = _by_source(await self._ledger.call(self._ledger.overview.status))
+        reports: dict[str, PassReport] = {}
+        for done, name in enumerate(names):
+            on_progress(_progress("polling", name, done, len(names), f"polling {name}"))
+            reports[name] = await self._poll(runtime, name, named=named)
+        await self._until_quiet(runtime, names, on_progress)
+        status: Status = await self._ledger.call(self._ledger.overview.status)
+        after = _by_source(status)
+        lines = [_sync_line(name, runtime, reports[name], before.get(name, {}), after.get(name, {})) for name in names]
+        used = {line["inbox"] for line in lines}
+        inboxes = [answer for row in status.inboxes if (answer := inbox_answer(row))["name"] in used]
+        errors = [report.error for report in reports.values()] + (
+            [] if named else [*self._loaded.failed_sources.values()]
+        )
+        codes = [error.exit_code for error in errors if error is not None]
+        codes += [1 for line in lines if line["dead"]]
+        codes += [1 if fault["code"] in PARKED_FOR_GOOD else 75 for one in inboxes if (fault := one["fault"])]
+        exit_code = worst_exit_code(codes)
+        return {
+            "ok": exit_code == 0,
+            "exit_code": exit_code,
+            "dry_run": False,
+            "sources": lines,
+            "inboxes": inboxes,
+            "previews": [],
+            "previews_left_out": 0,
+        }
+
+    async def _poll(self, runtime: Runtime, name: str, *, named: bool) -> PassReport:
+        """A pass. A bug in a connector is this source's fault and stops no other one."""
+        try:
+            report = await (runtime.poll_fully(name) if self._daemon is None else self._daemon.poll(name))
+        except InboxSyncError:
+            raise
+        except Exception as error:
+            log.exception("pass.bug", source=name)
+            return PassReport(name, error=bug_of(error))
+        if report is None:
+            report = PassReport(name)
+            if named:
+                report.error = await self._why_not_polled(name)
+        return report
+
+    async def _why_not_polled(self, name: str) -> InboxSyncError:
+        known = await self._ledger.call(self._ledger.sources.get, name)
+        if known is not None and known.paused:
+            sentence, step = f"{name} is paused", f"inbox-sync source resume {name}"
+            return InboxSyncError(sentence, code="source.paused", next_step=step, source=name)
+        return TemporaryError(
+            f"another daemon polls {name} at the moment",
+            code="source.held_elsewhere",
+            next_step="nothing: what it finds is delivered all the same",
+            source=name,
+        )
+
+    async def _until_quiet(self, runtime: Runtime, names: Sequence[str], on_progress: OnProgress) -> None:
+        """Until nothing of these sources' inboxes can move any more."""
+        sides = {runtime.pollers[name].inbox for name in names}
+        total = 0
+        told_at = -PROGRESS_SECONDS
+        while True:
+            if self._daemon is not None and (
+                self._daemon.runtime is not runtime or self._daemon.describe()["state"] != "running"
+            ):
+                raise Interrupted(
+                    "the daemon is stopping, or has read its file again", next_step="type the command again in a moment"
+                )
+            quiet = all([await self._is_quiet(runtime, name) for name in sides])
+            if quiet or self._clock.elapsed_seconds() - told_at >= PROGRESS_SECONDS:
+                told_at = self._clock.elapsed_seconds()
+                waiting = _open_deliveries(await self._ledger.call(self._ledger.overview.status), sides)
+                total = max(total, waiting)
+                on_progress(_progress("delivering", "", total - waiting, total, f"{waiting} deliveries to go"))
+            if quiet:
+                return
+            await self._clock.sleep(QUIET_POLL_SECONDS)
+
+    async def _is_quiet(self, runtime: Runtime, inbox: str) -> bool:
+        """Whether nothing of this inbox can move now. Where another process delivers, the ledger tells."""
+        side = runtime.sides[inbox]
+        if side.serving is not None:
+            return await side.quiet()
+        status: Status = await self._ledger.call(self._ledger.overview.status)
+        parked = any(row.inbox.name == inbox and row.inbox.state == "parked" for row in status.inboxes)
+        lease = await self._ledger.call(self._ledger.leases.get, f"inbox:{inbox}")
+        elsewhere = lease is not None and lease.holder != runtime.keeper.holder
+        return not _open_deliveries(status, {inbox}) or (elsewhere and parked)
+
+    @contextlib.asynccontextmanager
+    async def _runtime(self, loaded: LoadedConfig) -> AsyncIterator[Runtime]:
+        """The daemon's clients and connectors are busy with its passes: looking is done with fresh ones."""
+        runtime = Runtime(loaded, self._ledger, clock=self._clock, holder=new_holder())
+        try:
+            yield runtime
+        finally:
+            await runtime.aclose()
+
+
+class _Silent:
+    """A logger for checks: what they find is in the findings."""
+
+    def debug(self, event: str, **fields: object) -> None:
+        """Nothing."""
+
+    info = warning = debug
+
+
+async def _bounded(about: About, name: str, work: Coroutine[object, object, Sequence[Finding]]) -> list[FindingAnswer]:
+    """Findings of one inbox or source. What raises in spite of its contract is a finding, too."""
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            findings = await work
+    except TimeoutError:
+        sentence = f"no answer within {CHECK_SECONDS:g} s"
+        return [
+            _finding(about, name, Severity.ERROR, sentence, "see whether the service can be reached", "temporary.hung")
+        ]
+    except InboxSyncError as error:
+        return [_finding(about, name, Severity.ERROR, error.sentence, error.next_step, error.code)]
+    except Exception as error:
+        log.exception("check.bug", about=about, name=name)
+        bug = bug_of(error)
+        return [_finding(about, name, Severity.ERROR, bug.sentence, bug.next_step, bug.code)]
+    return [_finding(about, name, one.severity, one.sentence, one.next_step, one.code) for one in findings]
+
+
+def _open_deliveries(status: Status, inboxes: set[str]) -> int:
+    return sum(
+        count
+        for row in status.inboxes
+        if row.inbox.name in inboxes
+        for state, count in row.deliveries.items()
+        if state in OPEN_DELIVERY_STATES
+    )
+
+
+def _by_source(status: Status) -> dict[str, dict[str, int]]:
+    return {row.source.name: dict(row.deliveries) for row in status.sources}
+
+
+def _filter(args: MessageFilterArgs, *, limit: int) -> MessageFilter:
+    state = args.get("state")
+    since = args.get("since")
+    return MessageFilter(
+        state=None if state is None else _state(state),
+        failed=args.get("failed", False),
+        reason=args.get("reason"),
+        source=args.get("source"),
+        inbox=args.get("inbox"),
+        since=None if since is None else datetime.fromisoformat(since),
+        limit=limit,
+        after_id=args.get("after_id"),
+    )
+
+
+def _state(text: str) -> MessageState | DeliveryState:
+    for states in (MessageState, DeliveryState):
+        if text in {state.value for state in states}:
+            return states(text)
+    names = sorted({*(s.value for s in MessageState), *(s.value for s in DeliveryState)})
+    raise ConfigError(f'"{text}" is no state', code="command.arguments", next_step=f"one of {', '.join(names)}")
+
+
+def _finding(
+    about: About, name: str, severity: Severity, sentence: str, next_step: str = "", code: str = ""
+) -> FindingAnswer:
+    return {
+        "about": about,
+        "name": name,
+        "severity": severity.value,
+        "sentence": sentence,
+        "next_step": next_step,
+        "code": code,
+    }
+
+
+def _progress(stage: str, about: str, done: int, total: int | None, sentence: str) -> Progress:
+    return {"stage": stage, "about": about, "done": done, "total": total, "sentence": sentence}
+
+
+def _sync_line(
+    name: str, runtime: Runtime, report: PassReport, before: dict[str, int], after: dict[str, int]
+) -> SyncSourceAnswer:
+    return {
+        "name": name,
+        "inbox": runtime.pollers[name].inbox,
+        "fault": None if report.error is None else fault_of(report.error),
+        "found": report.found,
+        "repeated": report.repeated,
+        "new": report.new,
+        "before_horizon": report.before_horizon,
+        "skipped": dict(report.skipped),
+        "dead_messages": dict(report.dead),
+        "sent": after.get("sent", 0) - before.get("sent", 0),
+        "late": after.get("late", 0) - before.get("late", 0),
+        "pending": after.get("pending", 0) + after.get("sending", 0),
+        "unknown": after.get("unknown", 0),
+        "held": after.get("held", 0),
+        "dead": after.get("dead", 0) - before.get("dead", 0),
+        "seconds": report.seconds,
+    }

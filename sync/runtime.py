@@ -1,0 +1,294 @@
+"""Everything that works for one configuration: a poller per source, a delivery side per inbox, and their leases.
+
+The daemon keeps one for months; `sync` typed without a daemon makes one for a minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass
+
+import structlog
+
+from sync.budget import Budget
+from sync.clock import Clock
+from sync.config import LoadedConfig
+from sync.deliver import Deliverer, probe_when_parked
+from sync.errors import InboxSyncError
+from sync.health import InboxHealth
+from sync.http import HttpClient
+from sync.inbox import InboxClient
+from sync.lease import HeldLease, LeaseKeeper
+from sync.ledger import LeaseLost, Ledger
+from sync.mail.address import OwnAddresses
+from sync.poll import PassReport, Poller
+from sync.reconcile import Reconciler
+from sync.settings import InboxSettings
+
+log = structlog.get_logger()
+
+RESTART_SECONDS = 5.0
+"""Pause before a delivery side that failed on a bug is started again."""
+BUDGET_SAVE_SECONDS = 10.0
+SPOOL_WAIT_SECONDS = 0.2
+CLOSE_SECONDS = 5.0
+"""How long a connector may take to say good-bye."""
+
+
+@dataclass(slots=True)
+class _Serving:
+    """What runs while the inbox's lease is held."""
+
+    deliverer: Deliverer
+    reconciler: Reconciler
+    health: InboxHealth
+
+
+class InboxSide:
+    """Delivery into one inbox, whenever this process holds its lease."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: InboxSettings,
+        *,
+        ledger: Ledger,
+        keeper: LeaseKeeper,
+        badges: dict[str, str],
+        clock: Clock,
+        alone: bool,
+        lease_seconds: float,
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self._ledger = ledger
+        self._keeper = keeper
+        self._badges = badges
+        self._clock = clock
+        self._alone = alone
+        self._lease_seconds = lease_seconds
+        self.budget = Budget(settings.requests_per_minute, settings.burst_requests, clock=clock)
+        self._http = HttpClient(
+            connect_timeout_seconds=settings.connect_timeout_seconds,
+            answer_timeout_seconds=settings.answer_timeout_seconds,
+            connections=settings.lanes,
+        )
+        self.client = InboxClient(name, settings, http=self._http, budget=self.budget, clock=clock)
+        self.serving: _Serving | None = None
+
+    @property
+    def parked(self) -> bool:
+        """Whether the inbox takes nothing now."""
+        return self.serving is not None and self.serving.health.parked is not None
+
+    def wake(self) -> None:
+        """The ledger has news for this inbox."""
+        if self.serving is not None:
+            self.serving.deliverer.wake()
+
+    async def run(self) -> None:
+        """Delivers while the lease is held, waits for it otherwise; for ever."""
+        while True:
+            try:
+                lease = await self._keeper.take(f"inbox:{self.name}")
+                if lease is None:
+                    await self._clock.sleep(self._lease_seconds / 3)
+                    continue
+                await self._serve(lease)
+            except* LeaseLost:
+                log.warning("inbox.lease_lost", inbox=self.name)
+            except* InboxSyncError as errors:
+                log.warning("inbox.interrupted", inbox=self.name, reason=str(errors.exceptions[0]))
+                await self._clock.sleep(RESTART_SECONDS)
+            except* Exception as errors:
+                log.exception("inbox.bug", inbox=self.name, exc_info=errors.exceptions[0])
+                await self._clock.sleep(RESTART_SECONDS)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Starts no further send and lets those on the wire come back."""
+        if self.serving is not None:
+            await self.serving.deliverer.stop(grace_seconds)
+            with contextlib.suppress(InboxSyncError):
+                await self._save_budget()
+
+    async def aclose(self) -> None:
+        """Closes the connections."""
+        await self.client.aclose()
+        await self._http.aclose()
+
+    async def quiet(self) -> bool:
+        """Whether nothing of this inbox can move now: all is final, or waits for a retry, or the inbox is parked."""
+        serving = self.serving
+        if serving is None:
+            return False
+        if serving.health.parked is not None:
+            return True
+        if not serving.deliverer.quiet or serving.reconciler.busy:
+            return False
+        return not await self._ledger.call(self._ledger.deliveries.on_the_wire, self.name)
+
+    async def _serve(self, lease: HeldLease) -> None:
+        health = InboxHealth(self.name, self.settings, self._ledger, self._clock)
+        await health.load()
+        await self._load_budget()
+        deliverer = Deliverer(
+            self.name,
+            self.settings,
+            client=self.client,
+            ledger=self._ledger,
+            lease=lease,
+            health=health,
+            badges=self._badges,
+            clock=self._clock,
+        )
+        reconciler = Reconciler(
+            self.name,
+            self.settings,
+            client=self.client,
+            ledger=self._ledger,
+            lease=lease,
+            health=health,
+            news=deliverer.news_for_reconcile,
+            clock=self._clock,
+            alone=self._alone,
+        )
+        reconciler.on_moved = deliverer.wake
+        await reconciler.take_over()
+        self.serving = _Serving(deliverer, reconciler, health)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(deliverer.run())
+                group.create_task(reconciler.run())
+                group.create_task(probe_when_parked(self.client, health, self._clock, deliverer.wake))
+                group.create_task(self._save_budget_for_ever())
+        finally:
+            self.serving = None
+
+    async def _load_budget(self) -> None:
+        row = await self._ledger.call(self._ledger.inboxes.load, self.name, self.settings.site_id, self._clock.now())
+        if row.budget is not None:
+            self.budget.restore(row.budget)
+
+    async def _save_budget(self) -> None:
+        await self._ledger.call(self._ledger.inboxes.save_budget, self.name, self.budget.state())
+
+    async def _save_budget_for_ever(self) -> None:
+        while True:
+            await self._clock.sleep(BUDGET_SAVE_SECONDS)
+            with contextlib.suppress(InboxSyncError):
+                await self._save_budget()
+
+
+class Runtime:
+    """The pollers and delivery sides of a configuration over one ledger."""
+
+    def __init__(self, loaded: LoadedConfig, ledger: Ledger, *, clock: Clock, holder: str) -> None:
+        self.loaded = loaded
+        self.ledger = ledger
+        self.clock = clock
+        self.alone = ledger.exclusive
+        settings = loaded.settings
+        self.keeper = LeaseKeeper(
+            ledger, clock, lease_seconds=settings.daemon.lease_seconds, alone=self.alone, holder=holder
+        )
+        self.sides = {name: self._side(name, inbox) for name, inbox in settings.inbox.items()}
+        self._http = HttpClient()
+        self.pollers = {name: self._poller(name) for name in loaded.sources}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def _side(self, name: str, settings: InboxSettings) -> InboxSide:
+        sources = {key: source for key, source in self.loaded.settings.sources.items() if source.inbox == name}
+        return InboxSide(
+            name,
+            settings,
+            ledger=self.ledger,
+            keeper=self.keeper,
+            badges={key: source.badge if source.badge is not None else key for key, source in sources.items()},
+            clock=self.clock,
+            alone=self.alone,
+            lease_seconds=self.loaded.settings.daemon.lease_seconds,
+        )
+
+    def _poller(self, name: str) -> Poller:
+        source = self.loaded.sources[name]
+        return Poller(
+            name,
+            source.settings,
+            inbox=source.inbox,
+            connector=source.build(),
+            own_addresses=OwnAddresses(self.loaded.settings.inbox[source.inbox].own_addresses),
+            ledger=self.ledger,
+            spool_max_bytes=self.loaded.settings.ledger.spool_max_bytes,
+            http=self._http,
+            clock=self.clock,
+        )
+
+    async def start(self) -> None:
+        """Makes inboxes and sources known to the ledger, and delivers from now on."""
+        now = self.clock.now()
+        for name, side in self.sides.items():
+            await self.ledger.call(self.ledger.inboxes.load, name, side.settings.site_id, now)
+        for poller in self.pollers.values():
+            await poller.load()
+        await self.ledger.call(self.ledger.sources.mark_removed, set(self.loaded.settings.sources), now)
+        self._spawn(self.keeper.run(), "leases")
+        for name, side in self.sides.items():
+            self._spawn(side.run(), f"inbox:{name}")
+
+    async def poll(self, name: str) -> PassReport | None:
+        """One pass of one source, and word to its inbox. None while it is paused or another process holds it."""
+        known = await self.ledger.call(self.ledger.sources.get, name)
+        if known is not None and known.paused:
+            return None
+        if await self.keeper.take(f"source:{name}") is None:
+            return None
+        poller = self.pollers[name]
+        report = await poller.run_pass()
+        self.sides[poller.inbox].wake()
+        return report
+
+    async def poll_fully(self, name: str) -> PassReport | None:
+        """Passes until everything found is loaded: one, unless the spool fills up in between."""
+        report = await self.poll(name)
+        while report is not None and report.spool_full and report.error is None:
+            await self.clock.sleep(SPOOL_WAIT_SECONDS)
+            again = await self.poll(name)
+            if again is None:
+                break
+            report = report.plus(again)
+        return report
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Drains the delivery sides, closes connectors and connections, gives the leases back."""
+        await asyncio.gather(*(side.stop(grace_seconds) for side in self.sides.values()))
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self.aclose()
+        await self.keeper.release_all()
+
+    async def aclose(self) -> None:
+        """Closes connectors and connections."""
+        for name, poller in self.pollers.items():
+            try:
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await poller.connector.aclose()
+            except (InboxSyncError, TimeoutError) as error:
+                log.warning("source.not_closed", source=name, reason=str(error))
+                poller.abort()
+        for side in self.sides.values():
+            await side.aclose()
+        await self._http.aclose()
+
+    def failed_tasks(self) -> Iterator[BaseException]:
+        """Errors that ended what should run for ever."""
+        for task in list(self._tasks):
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                self._tasks.discard(task)
+                yield error
+
+    def _spawn(self, work: Coroutine[object, object, None], name: str) -> None:
+        self._tasks.add(asyncio.create_task(work, name=name))
