@@ -405,15 +405,8 @@ def check_sqlite_file(path: Path, *, writer: bool) -> None:
 
     Raises LedgerError naming the path, the reason and the next step.
     """
-    if not path.parent.is_dir():
-        raise LedgerError(
-            f"the directory {path.parent} of the ledger does not exist",
-            code="ledger.directory",
-            next_step=f"create it (mkdir -p {path.parent}) or change [ledger] url",
-        )
-    if path.is_dir():
-        raise LedgerError(f"{path} is a directory", code="ledger.path", next_step="name a file in it in [ledger] url")
     try:
+        _check_path(path)
         if writer:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY))
         with path.open("rb") as file:
@@ -438,6 +431,17 @@ def check_sqlite_file(path: Path, *, writer: bool) -> None:
             code="ledger.not_a_database",
             next_step="correct [ledger] url, or move the file away; nothing was changed in it",
         )
+
+
+def _check_path(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise LedgerError(
+            f"the directory {path.parent} of the ledger does not exist",
+            code="ledger.directory",
+            next_step=f"create it (mkdir -p {path.parent}) or change [ledger] url",
+        )
+    if path.is_dir():
+        raise LedgerError(f"{path} is a directory", code="ledger.path", next_step="name a file in it in [ledger] url")
 
 
 def sqlite_os_problem(path: Path, error: OSError) -> LedgerError:

@@ -234,7 +234,8 @@ def _load(tx: Connection, message_ids: Sequence[int]) -> dict[int, _Message]:
             )
         deliveries = (
             select(_D.message_id, _D.id, _D.source_id, _D.inbox, _D.state, _D.reason, _D.request.is_not(None))
-            .where(_D.message_id.in_(some))
+            # Only of messages that were read above: others may have been committed since.
+            .where(_D.message_id.in_([one for one in some if one in found]))
             .order_by(_D.id)
             .with_for_update(key_share=True)
         )

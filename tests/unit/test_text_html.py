@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sync.text import html_to_text
 from sync.text.html import MAX_HTML_CHARS, MAX_TREE_DEPTH, is_html
+from tests.growth import assert_linear
 
 TAGS = [
     *("p", "div", "b", "a", "td", "tr", "table", "ul", "li", "ol", "br"),
@@ -157,10 +156,8 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_markup_takes_linear_time_and_keeps_the_text(name: str) -> None:
-    started = time.process_time()
-    text = html_to_text(HOSTILE[name])
-    assert time.process_time() - started < 1.0
-    assert "word" in text
+    assert "word" in html_to_text(HOSTILE[name])
+    assert_linear(html_to_text, HOSTILE[name])
 
 
 def test_html_that_is_labelled_plain_is_recognised() -> None:
