@@ -24,13 +24,16 @@ class _Lane:
     """The deliveries of one conversation, or of one participant that is not resolved yet, in order. Never empty
     while the board knows it."""
 
-    __slots__ = ("_order", "busy", "key", "live", "rows")
+    __slots__ = ("_order", "aside", "busy", "key", "live", "offered", "resolve_at", "rows")
 
     def __init__(self, key: str) -> None:
         self.key = key
         self.rows: dict[int, Waiting] = {}
         self.busy = False
         self.live = 0
+        self.offered: tuple[bool, OrderKey, str] | None = None
+        self.resolve_at: datetime | None = None
+        self.aside = False
         self._order: list[tuple[OrderKey, int]] = []
 
     def put(self, row: Waiting) -> None:
@@ -56,6 +59,13 @@ class _Lane:
     @property
     def backfill(self) -> bool:
         return self.live == 0
+
+    def postponed(self, now: datetime) -> bool:
+        return self.resolve_at is not None and self.resolve_at > now
+
+    def waits(self, now: datetime) -> bool:
+        """Whether nothing of it moves, and nobody waits for it, before a later try."""
+        return waits_for_retry(self.head(), now) or (self.aside and self.postponed(now))
 
 
 class Board:
@@ -116,11 +126,14 @@ class Board:
             self._take_out(delivery_id)
             self._offer_all({key})
 
-    def set_on_the_wire(self, conversation_ids: Iterable[str]) -> None:
-        """Which conversations have a delivery in `sending` or `unknown` that is not at work here: they wait."""
-        freed = self._on_the_wire
+    def set_on_the_wire(self, conversation_ids: Iterable[str]) -> set[str]:
+        """Which conversations have a delivery in `sending` or `unknown` that is not at work here: they wait. Returns
+        those that wait no more."""
+        before = self._on_the_wire
         self._on_the_wire = set(conversation_ids)
-        self._offer_all({_conversation_key(c) for c in freed - self._on_the_wire})
+        freed = before - self._on_the_wire
+        self._offer_all({_conversation_key(c) for c in freed})
+        return freed
 
     # ------------------------------------------------------------------ resolving
 
@@ -130,7 +143,7 @@ class Board:
         best_position: tuple[bool, OrderKey] | None = None
         for key in self._unresolved:
             lane = self._lanes[key]
-            if lane.busy or waits_for_retry(lane.head(), now):
+            if lane.busy or lane.postponed(now) or waits_for_retry(lane.head(), now):
                 continue
             position = (lane.backfill, lane.head().order)
             if best_position is None or position < best_position:
@@ -139,6 +152,16 @@ class Board:
             return None
         best.busy = True
         return best.head()
+
+    def postpone_resolve(self, participant_id: int, until: datetime, *, aside: bool) -> None:
+        """The participant is not asked for again before `until`. `aside`: until then no other delivery waits for it."""
+        lane = self._lanes.get(_participant_key(participant_id))
+        if lane is not None:
+            lane.resolve_at, lane.aside = until, aside
+
+    def forget_resolved(self, before: datetime) -> None:
+        """Drops what was resolved before rows were last read from the ledger: these rows say it themselves."""
+        self._resolved = {key: mapping for key, mapping in self._resolved.items() if mapping[2] >= before}
 
     def finish_resolve(self, row: Waiting, contact_id: str | None, conversation_id: str | None, now: datetime) -> None:
         """Ends what `next_resolve` began. `conversation_id` None: it failed, and the row stays where it is."""
@@ -205,6 +228,8 @@ class Board:
             head = lane.head()
             if waits_for_retry(head, now) and head.retry_at is not None:
                 moments.append(head.retry_at)
+            elif lane.resolve_at is not None and lane.postponed(now):
+                moments.append(lane.resolve_at)
             elif not is_released(head, self._known_until(head.source), now):
                 moments.append(head.release_at)
         return min(moments, default=None)
@@ -226,7 +251,7 @@ class Board:
 
     def all_wait_for_retry(self, now: datetime) -> bool:
         """Whether every lane is held by a delivery that was refused and waits for its next try."""
-        return all(waits_for_retry(lane.head(), now) for lane in self._lanes.values())
+        return all(lane.waits(now) for lane in self._lanes.values())
 
     # ------------------------------------------------------------------ inside
 
@@ -275,7 +300,10 @@ class Board:
             if head.source not in self._ready:
                 self._ready[head.source] = []
                 self._turn.append(head.source)
-            heapq.heappush(self._ready[head.source], (lane.backfill, head.order, key))
+            offer = (lane.backfill, head.order, key)
+            if offer != lane.offered:  # what waits for time is looked at again and again
+                lane.offered = offer
+                heapq.heappush(self._ready[head.source], offer)
 
     def _take_from(self, source: str, frontier: OrderKey | None, now: datetime) -> Waiting | None:
         """The first lane of a source that may send. Entries are offers: one whose lane has moved on is dropped."""
@@ -284,29 +312,31 @@ class Board:
             backfill, order, key = heap[0]
             lane = self._lanes.get(key)
             if lane is None or lane.busy or key[2:] in self._on_the_wire:
-                heapq.heappop(heap)
+                self._pop_offer(heap)
                 continue
             head = lane.head()
             if head.order != order or lane.backfill != backfill or waits_for_retry(head, now):
-                heapq.heappop(heap)
+                self._pop_offer(heap)
                 continue
             if frontier is not None and order > frontier and not backfill:
                 return None
             if not is_released(head, self._known_until(source), now):
                 return None
-            heapq.heappop(heap)
+            self._pop_offer(heap)
             lane.busy = True
             return head
         return None
 
+    def _pop_offer(self, heap: list[tuple[bool, OrderKey, str]]) -> None:
+        offer = heapq.heappop(heap)
+        lane = self._lanes.get(offer[2])
+        if lane is not None and lane.offered == offer:
+            lane.offered = None
+
     def _current_frontier(self, now: datetime) -> OrderKey | None:
         if not self._frontier_known:
             self._frontier = min(
-                (
-                    lane.head().order
-                    for lane in (self._lanes[key] for key in self._unresolved)
-                    if not waits_for_retry(lane.head(), now)
-                ),
+                (lane.head().order for lane in (self._lanes[key] for key in self._unresolved) if not lane.waits(now)),
                 default=None,
             )
             self._frontier_known = True

@@ -35,6 +35,8 @@ REQUEST_SECONDS = 10.0
 """How long a client may take to say what it wants."""
 CONNECT_SECONDS = 2.0
 AGAIN = "type the command again once it is back"
+SYSTEM_RUNTIME = Path("/run/inbox-sync")
+"""systemd makes it for the unit (RuntimeDirectory=)."""
 MAX_PATH_BYTES = 100
 """A unix socket's path holds 107 bytes (unix(7))."""
 
@@ -54,14 +56,17 @@ def socket_path(settings: Settings) -> Path:
     return _runtime_directory() / name
 
 
+def _private_directory() -> Path:
+    return Path("/tmp") / f"inbox-sync-{os.getuid()}"  # noqa: S108  made private, and checked to be ours, before use
+
+
 def _runtime_directory() -> Path:
-    system = Path("/run/inbox-sync")
-    if system.is_dir():
-        return system
+    if SYSTEM_RUNTIME.is_dir():
+        return SYSTEM_RUNTIME
     mine = os.environ.get("XDG_RUNTIME_DIR")
     if mine and Path(mine).is_dir():
         return Path(mine)
-    private = Path("/tmp") / f"inbox-sync-{os.getuid()}"  # noqa: S108  made private and checked to be ours below
+    private = _private_directory()
     private.mkdir(mode=0o700, exist_ok=True)
     found = private.lstat()
     if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077 or not stat.S_ISDIR(found.st_mode):
@@ -140,19 +145,32 @@ class ControlServer:
                 code="daemon.running",
                 next_step="stop it first, or give this one its own ledger and control_socket",
             )
-        with contextlib.suppress(FileNotFoundError):
-            self._path.unlink()
+        self._make_room()
         before = os.umask(0o177)
         try:
             self._server = await asyncio.start_unix_server(self._connected, self._path, limit=MAX_REQUEST_BYTES)
         except OSError as error:
-            raise ConfigError(
-                f"cannot listen at {self._path}: {error.strerror}",
-                code="config.control_socket",
-                next_step="set control_socket under [daemon] to a path the daemon may write",
-            ) from None
+            raise self._cannot_listen(error.strerror or str(error)) from None
         finally:
             os.umask(before)
+
+    def _make_room(self) -> None:
+        """Removes the socket of a dead daemon, and nothing else."""
+        try:
+            if not stat.S_ISSOCK(self._path.lstat().st_mode):
+                raise self._cannot_listen("there is a file that is no socket")
+            self._path.unlink()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._cannot_listen(error.strerror or str(error)) from None
+
+    def _cannot_listen(self, reason: str) -> ConfigError:
+        return ConfigError(
+            f"cannot listen at {self._path}: {reason}",
+            code="config.control_socket",
+            next_step="set control_socket under [daemon] to a path the daemon may write",
+        )
 
     async def stop(self) -> None:
         """Listens no more; commands at work are cancelled and told so."""

@@ -109,8 +109,9 @@ class Daemon:
         finally:
             self._state = "draining"
             notify("STOPPING=1", "STATUS=finishing what is on the wire")
-            await self._end_passes()
-            await self.runtime.stop(self._loaded.settings.daemon.grace_seconds)
+            async with self._reloading:  # one that is half way ends first: its new runtime has to be drained, too
+                await self._end_passes()
+                await self.runtime.stop(self._loaded.settings.daemon.grace_seconds)
             await server.stop()
 
     async def _until_stopped(self) -> None:
@@ -126,7 +127,8 @@ class Daemon:
 
     def _status_line(self) -> str:
         parked = [name for name, side in self.runtime.sides.items() if side.parked]
-        text = f"{len(self.runtime.pollers)} sources, {len(self.runtime.sides)} inboxes"
+        sources, inboxes = len(self.runtime.pollers), len(self.runtime.sides)
+        text = f"{sources} source{'s' * (sources != 1)}, {inboxes} inbox{'es' * (inboxes != 1)}"
         return f"{text}; parked: {', '.join(parked)}" if parked else text
 
     # ------------------------------------------------------------------ passes
@@ -189,7 +191,7 @@ class Daemon:
             return
         if report.error is not None:
             wait = report.next_wait_seconds
-        elif report.spool_full:
+        elif report.spool_full and report.deliveries:  # nothing loaded: the inbox does not drain it at the moment
             wait = min(SPOOL_PAUSE_SECONDS, poller.settings.every)
         elif self._waits_longer(name, poller.settings.every):
             wait = poller.settings.every
@@ -208,7 +210,8 @@ class Daemon:
 
     async def _end_passes(self) -> None:
         self._ending = True
-        if hasattr(self, "_scheduler"):
+        scheduled = hasattr(self, "_scheduler") and self._scheduler.running
+        if scheduled:
             self._scheduler.pause()
         if self._passes:
             _, late = await asyncio.wait(self._passes, timeout=self._loaded.settings.daemon.grace_seconds / 2)
@@ -218,7 +221,7 @@ class Daemon:
                 for poller in self.runtime.pollers.values():
                     poller.abort()
                 await asyncio.wait(late, timeout=1.0)
-        if hasattr(self, "_scheduler"):
+        if scheduled:
             self._scheduler.shutdown(wait=False)
 
     # ------------------------------------------------------------------ signals, and what commands ask
@@ -256,14 +259,19 @@ class Daemon:
 
     async def reload(self) -> ReloadAnswer:
         """Reads the file again. A faulty one raises ConfigError and changes nothing; a good one takes over once what is
-        on the wire has come back."""
-        if self._state != "running":
-            raise TemporaryError(
-                f"the daemon is {self._state} and cannot read its file again now",
-                code="daemon.not_running",
-                next_step="type it again in a moment" if self._state == "starting" else "start the daemon again",
-            )
+        on the wire has come back. Whoever asked may go away: half a reload would leave a daemon that does nothing."""
+        switching = asyncio.create_task(self._reload(), name="reload")
+        switching.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(switching)
+
+    async def _reload(self) -> ReloadAnswer:
         async with self._reloading:
+            if self._state != "running":
+                raise TemporaryError(
+                    f"the daemon is {self._state} and cannot read its file again now",
+                    code="daemon.not_running",
+                    next_step="type it again in a moment" if self._state == "starting" else "start the daemon again",
+                )
             fresh = load(self._loaded.path)
             answer = _difference(self._loaded, fresh)
             keep_secret(fresh.secret_values)

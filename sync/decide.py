@@ -303,22 +303,19 @@ class RetryRules:
     max_attempts: int
 
 
-def retry_after_refusal(
-    failures: int, first_failed_at: datetime | None, now: datetime, rules: RetryRules
-) -> datetime | None:
+def retry_after_refusal(failures: int, now: datetime, rules: RetryRules) -> datetime | None:
     """When a refused delivery is tried again, or None when it is dead.
 
-    `failures` counts the refusals so far, this one included; delays double. The lane is held for `lane_hold_seconds`
-    from the first refusal at most.
+    `failures` counts the refusals so far, this one included; delays double. All delays together hold the lane for
+    `lane_hold_seconds` at most. Only they count, not the clock: an outage between two refusals makes nothing older.
     """
-    held_since = first_failed_at or now
     if failures >= rules.max_attempts:
         return None
-    retry_at = now + timedelta(seconds=math.ldexp(rules.first_seconds, min(failures - 1, 20)))
-    give_up_at = held_since + timedelta(seconds=rules.lane_hold_seconds)
-    if now >= give_up_at:
+    delay = math.ldexp(rules.first_seconds, min(failures - 1, 30))
+    held = delay - rules.first_seconds  # the sum of the delays before this one
+    if held >= rules.lane_hold_seconds:
         return None
-    return min(retry_at, give_up_at)
+    return now + timedelta(seconds=min(delay, rules.lane_hold_seconds - held))
 
 
 def backoff_seconds(failures: int, first_seconds: float, max_seconds: float) -> float:

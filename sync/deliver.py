@@ -20,8 +20,8 @@ import structlog
 
 from sync.board import Board
 from sync.clock import Clock
-from sync.decide import RetryRules, retry_after_refusal
-from sync.delivery import Accepted, Change, Conversation, Intent, NotWritten, Refused, Unclear, Waiting
+from sync.decide import RetryRules, backoff_seconds, retry_after_refusal
+from sync.delivery import Accepted, Change, Conversation, Intent, NotWritten, OnTheWire, Refused, Unclear, Waiting
 from sync.errors import AuthError, InboxSyncError, LedgerError, MessageError, Scope, TemporaryError
 from sync.group import Group
 from sync.health import InboxHealth
@@ -41,6 +41,8 @@ MAX_WINDOW_ROWS = 50_000
 """…but never more than this."""
 RESOLVERS = 16
 """Participants resolved at the same time."""
+FAILURES_BEFORE_ASIDE = 3
+"""Failures in a row to resolve one participant, after which the others do not wait for it any more."""
 GROUP_ROWS = 512
 """Changes recorded in one transaction at most."""
 CONTENTS_AT_ONCE = 64
@@ -50,6 +52,8 @@ ANSWER_MARGIN_SECONDS = 2.0
 """Added to the time-outs of a send: after that its answer is not coming any more."""
 IDLE_SECONDS = 5.0
 """How often an idle deliverer looks into the ledger although nobody woke it (another process may have written)."""
+QUIET_AFTER_SECONDS = 60.0
+"""A try that lies further ahead than this is not waited for by `sync`."""
 BUSY_TICK_SECONDS = 0.5
 """How often lanes that wait for time are looked at while others are at work."""
 LEDGER_PAUSE_SECONDS = 1.0
@@ -88,6 +92,12 @@ class Deliverer:
         self._resolving: set[asyncio.Task[None]] = set()
         self._waiting_for_token: set[asyncio.Task[None]] = set()
         self._to_renew: set[int] = set()
+        self._resolve_failures: dict[int, int] = {}
+        self._at_work: set[int] = set()
+        self._ended_since_refresh: set[int] = set()
+        self._uncertain = False
+        """A delivery left the board without being final: nothing starts before the ledger was read again, or what comes
+        behind it in its lane could pass it."""
         self._told_that_texts_change = False
         self._app_id = ""
         self._stale = True
@@ -105,7 +115,14 @@ class Deliverer:
         self._wake.set()
 
     async def run(self) -> None:
-        """Delivers until cancelled or until the lease is lost (raises LeaseLost)."""
+        """Delivers until cancelled or until the lease is lost (raises LeaseLost). Requests on the wire come back first:
+        whoever delivers next must not find them half done."""
+        try:
+            await self._run()
+        finally:
+            await self.stop(self._answer_seconds())
+
+    async def _run(self) -> None:
         while not self._stopping:
             self._wake.clear()
             if self._lease.lost.is_set():
@@ -134,23 +151,31 @@ class Deliverer:
                 await asyncio.wait(late, timeout=1.0)
         await self._recorder.drain()
 
+    def is_at_work(self, delivery_id: int) -> bool:
+        """Whether a task of this deliverer sends it now and will record what came of it."""
+        return delivery_id in self._at_work
+
     @property
     def quiet(self) -> bool:
-        """Nothing is at work, and all that was read from the ledger waits for a retry."""
-        if self._sending or self._resolving or self._stale or self._refreshing or self._window_full:
+        """Nothing is at work, and all that was read from the ledger waits for a try that lies far ahead."""
+        if self._sending or self._resolving or self._stale or self._uncertain or self._refreshing or self._window_full:
             return False
-        return self.board.all_wait_for_retry(self._clock.now())
+        now = self._clock.now()
+        wake_at = self.board.next_wake_at(now)
+        soon = wake_at is not None and wake_at - now < timedelta(seconds=QUIET_AFTER_SECONDS)
+        return self.board.all_wait_for_retry(now) and not soon
 
     async def _step(self) -> None:
         if self._health.parked is not None:
             return
-        if self._stale or (self._window_full and len(self.board) < WINDOW_ROWS // 2):
+        if self._stale or self._uncertain or (self._window_full and len(self.board) < WINDOW_ROWS // 2):
             self._refreshing = True
             try:
                 await self._refresh()
             finally:
                 self._refreshing = False
-        self._start()
+        if not self._uncertain:
+            self._start()
 
     async def _wait(self) -> None:
         now = self._clock.now()
@@ -167,7 +192,9 @@ class Deliverer:
             self.board.reoffer()
 
     async def _refresh(self) -> None:
-        self._stale = False
+        self._stale = self._uncertain = False
+        ended = self._ended_since_refresh
+        ended.clear()
         now = self._clock.now()
         limit = min(MAX_WINDOW_ROWS, WINDOW_ROWS + self.board.blocked(now))
         deliveries = self._ledger.deliveries
@@ -180,14 +207,21 @@ class Deliverer:
         self._known_until.update(releases)
         self._window_full = len(rows) >= limit
         if not self._window_full:
-            self.board.forget_missing({row.delivery_id for row in rows})
-        mine = (self._lease.ref.holder, self._lease.ref.fence)
-        self.board.set_on_the_wire(
-            row.conversation_id for row in wire if row.state is DeliveryState.UNKNOWN or (row.holder, row.fence) != mine
-        )
-        self.board.load(rows, now)
+            self.board.forget_missing({row.delivery_id for row in rows} | ended)
+        freed = self.board.set_on_the_wire(row.conversation_id for row in wire if self._blocks(row))
+        for conversation_id in freed:  # what was read back has moved it on in the ledger only: read it again
+            self._conversations.pop(conversation_id, None)
+        self.board.forget_resolved(now)
+        # Of a delivery whose task ended while the ledger was read, the board knows more than these rows do.
+        self.board.load([row for row in rows if row.delivery_id not in ended], now)
         await self._learn_conversations({row.conversation_id for row in rows if row.conversation_id is not None})
         self.board.reoffer()
+
+    def _blocks(self, row: OnTheWire) -> bool:
+        """Whether a row that was on the wire a moment ago keeps its conversation from being offered. One of our own that
+        is neither at work nor ended since then was left behind: reading back will find out."""
+        ours = row.delivery_id in self._at_work or row.delivery_id in self._ended_since_refresh
+        return row.state is DeliveryState.UNKNOWN or not ours
 
     async def _conversation(self, conversation_id: str) -> Conversation:
         await self._learn_conversations({conversation_id})
@@ -202,12 +236,13 @@ class Deliverer:
             self._conversations.update(found)
 
     def _start(self) -> None:
-        if self._stopping:
+        if self._stopping or not self._lease.valid():
             return
         now = self._clock.now()
+        lanes = 1 if self._health.on_trial else self._settings.lanes
         while len(self._resolving) < RESOLVERS and (row := self.board.next_resolve(now)) is not None:
             self._spawn(self._resolving, self._resolve(row), str(row.participant_id))
-        while len(self._sending) < self._settings.lanes and (row := self.board.next_send(now)) is not None:
+        while len(self._sending) < lanes and (row := self.board.next_send(now)) is not None:
             self._waiting_for_token.add(self._spawn(self._sending, self._send(row), str(row.delivery_id)))
 
     def _spawn(
@@ -226,7 +261,8 @@ class Deliverer:
             return
         error = task.exception()
         if error is not None:
-            self._stale = True
+            self._uncertain = True
+            self.news_for_reconcile.set()  # its row may have been left in `sending`
             if isinstance(error, LedgerError | TemporaryError):
                 log.warning("deliver.not_recorded", inbox=self.inbox, code=error.code, reason=str(error))
             else:
@@ -237,33 +273,56 @@ class Deliverer:
     async def _resolve(self, row: Waiting) -> None:
         contact_id = conversation_id = None
         try:
-            known = None
-            if row.contact_id is not None and row.conversation_id is not None:
-                known = Mapping(row.contact_id, row.conversation_id)
-            mapping = await self._client.resolve(row.participant, known)
-            self._health.worked()
-            now = self._clock.now()
-            await self._ledger.call(
-                self._ledger.participants.remember, row.participant_id, mapping.contact_id, mapping.conversation_id, now
-            )
-            await self._learn_conversations({mapping.conversation_id})
-            contact_id, conversation_id = mapping.contact_id, mapping.conversation_id
-        except TemporaryError as error:
-            if error.scope is Scope.INBOX:
-                await self._health.failed(error, retry_after_seconds=error.retry_after_seconds)
-            else:
-                await self._refuse_unsent(row, error)
-        except AuthError as error:
-            await self._health.failed(error)
-        except MessageError as error:
-            await self._refuse_unsent(row, error)
+            mapping = await self._ask_for_mapping(row)
+            if mapping is not None:
+                remember = self._ledger.participants.remember
+                now = self._clock.now()
+                await self._ledger.call(remember, row.participant_id, mapping.contact_id, mapping.conversation_id, now)
+                await self._learn_conversations({mapping.conversation_id})
+                contact_id, conversation_id = mapping.contact_id, mapping.conversation_id
         finally:
             self.board.finish_resolve(row, contact_id, conversation_id, self._clock.now())
+
+    async def _ask_for_mapping(self, row: Waiting) -> Mapping | None:
+        """The participant's contact and conversation; None when they cannot be had now, which is booked."""
+        known = None
+        if row.contact_id is not None and row.conversation_id is not None:
+            known = Mapping(row.contact_id, row.conversation_id)
+        try:
+            mapping = await self._client.resolve(row.participant, known)
+        except AuthError as error:
+            await self._health.failed(error)
+        except TemporaryError as error:
+            if error.scope is not Scope.INBOX:
+                await self._refuse_unsent(row, error)
+                return None
+            self._postpone_resolve(row)
+            await self._health.failed(error, retry_after_seconds=error.retry_after_seconds)
+        except MessageError as error:
+            await self._refuse_unsent(row, error)
+        except Exception:
+            log.exception("deliver.bug", inbox=self.inbox, delivery=row.delivery_id)
+            bug = MessageError("the program failed while it looked for the participant", code="internal.error")
+            await self._refuse_unsent(row, bug)
+        else:
+            self._health.worked()
+            self._resolve_failures.pop(row.participant_id, None)
+            return mapping
+        return None
+
+    def _postpone_resolve(self, row: Waiting) -> None:
+        """The Inbox failed at this participant. It is not counted, for the whole Inbox may be down; but if it fails at
+        this one only, the others must not wait for it."""
+        failures = self._resolve_failures.get(row.participant_id, 0) + 1
+        self._resolve_failures[row.participant_id] = failures
+        wait = backoff_seconds(failures, self._settings.first_look_seconds, self._settings.probe_max_seconds)
+        until = self._clock.now() + timedelta(seconds=wait)
+        self.board.postpone_resolve(row.participant_id, until, aside=failures >= FAILURES_BEFORE_ASIDE)
 
     async def _refuse_unsent(self, row: Waiting, error: InboxSyncError) -> None:
         change = self._refusal(row, error.code, error.sentence, attempt=row.attempt)
         await self._recorder.ask(change)
-        self._stale = True
+        self._uncertain = True
         log.warning("delivery.refused", delivery=row.delivery_id, message=row.message_id, code=error.code)
 
     # ------------------------------------------------------------------ sending
@@ -273,10 +332,13 @@ class Deliverer:
         try:
             await self._client.budget.take()
             self._waiting_for_token -= {asyncio.current_task()}
-            if self._stopping or self._health.parked is not None:
+            if self._stopping or self._health.parked is not None or not self._lease.valid():
                 return
+            self._at_work.add(row.delivery_id)
             kept = await self._attempt(row)
         finally:
+            self._at_work.discard(row.delivery_id)
+            self._ended_since_refresh.add(row.delivery_id)
             self.board.finish_send(row, kept)
             if row.participant_id in self._to_renew:
                 self._to_renew.discard(row.participant_id)
@@ -296,7 +358,7 @@ class Deliverer:
             return None
         intent, body = prepared
         if not await self._recorder.ask(intent):
-            self._stale = True
+            self._uncertain = True
             return None
         try:
             answer: outcome.SendOutcome = await self._client.send(body, may_write=self._lease.valid)
@@ -375,7 +437,9 @@ class Deliverer:
                 return await self._accepted(row, intent, answer, now)
             case outcome.NotWritten():
                 await self._record(NotWritten(row.delivery_id, intent.attempt, now, answer.code, answer.sentence))
-                await self._health.failed(TemporaryError(answer.sentence, code=answer.code, scope=Scope.INBOX))
+                if self._lease.valid():  # else it was ours to hold back, and says nothing about the Inbox
+                    failure = TemporaryError(answer.sentence, code=answer.code, scope=Scope.INBOX)
+                    await self._health.failed(failure, sending=True)
                 return tried
             case outcome.Throttled():
                 self._client.budget.throttled(answer.retry_after_seconds)
@@ -395,14 +459,14 @@ class Deliverer:
                 return None
 
     async def _accepted(self, row: Waiting, intent: Intent, answer: outcome.Accepted, now: datetime) -> Waiting | None:
-        self._health.worked()
+        self._health.sent()
         change = Accepted(
             row.delivery_id, intent.attempt, now, answer.message_id, answer.sequence, request_id=answer.request_id
         )
         self._remember_sent(row, intent, answer.sequence)
         if not await self._record(change):
             log.error("delivery.result_not_recorded", delivery=row.delivery_id, inbox_message=answer.message_id)
-            self._stale = True
+            self._uncertain = True
         if answer.app_id and answer.app_id != self._app_id:
             self._app_id = answer.app_id
             await self._ledger.call(self._ledger.inboxes.note_app_id, self.inbox, answer.app_id)
@@ -437,6 +501,7 @@ class Deliverer:
 
     async def _refused(self, tried: Waiting, answer: outcome.Refused) -> Waiting | None:
         """A 4xx of ours: the mapping is renewed before the next try, since it may be what was wrong."""
+        self._health.sent()
         change = self._refusal(tried, answer.code, answer.sentence, attempt=tried.attempt, request_id=answer.request_id)
         await self._record(change)
         await self._ledger.call(self._ledger.participants.forget, tried.participant_id)
@@ -460,7 +525,7 @@ class Deliverer:
         rules = RetryRules(
             self._settings.retry_first_seconds, self._settings.lane_hold_seconds, self._settings.max_attempts
         )
-        retry_at = retry_after_refusal(row.failures + 1, row.first_failed_at, now, rules)
+        retry_at = retry_after_refusal(row.failures + 1, now, rules)
         held_out = retry_at is None and row.failures + 1 < self._settings.max_attempts
         reason = Reason.HELD_TOO_LONG if held_out else Reason.REFUSED
         return Refused(row.delivery_id, attempt, now, code, sentence, retry_at, reason, request_id)
@@ -470,11 +535,11 @@ class Deliverer:
         await self._record(Unclear(row.delivery_id, intent.attempt, now, answer.code, answer.sentence, look_at))
         # What reading back finds moves the conversation on in the ledger only: read it again after that.
         self._conversations.pop(intent.conversation_id, None)
-        self._stale = True
+        self._uncertain = True
         self.news_for_reconcile.set()
         log.warning("delivery.unknown", delivery=row.delivery_id, message=row.message_id, code=answer.code)
         failure = TemporaryError(answer.sentence, code=answer.code, scope=Scope.INBOX)
-        await self._health.failed(failure, retry_after_seconds=answer.retry_after_seconds)
+        await self._health.failed(failure, sending=True, retry_after_seconds=answer.retry_after_seconds)
 
     async def _record(self, change: Change) -> bool:
         """Records what is known of a send, however long the database takes to answer: the fact must not be lost while
@@ -498,7 +563,14 @@ class Deliverer:
             return lost.applied or [False] * len(changes)
 
     async def _load_contents(self, message_ids: Sequence[int]) -> Sequence[Message | None]:
-        found = await self._ledger.call(self._ledger.messages.contents, list(set(message_ids)))
+        wanted = set(message_ids)
+        try:
+            found = await self._ledger.call(self._ledger.messages.contents, wanted)
+        except ValueError:  # one of them cannot be understood (pydantic): it must not take the others with it
+            found = {}
+            for message_id in wanted:
+                with suppress(ValueError):
+                    found |= await self._ledger.call(self._ledger.messages.contents, [message_id])
         return [found.get(message_id) for message_id in message_ids]
 
 

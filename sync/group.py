@@ -44,6 +44,8 @@ class Group(Generic[Item, Result]):
             group, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
             try:
                 results = await self._work([item for item, _ in group])
+                if len(results) != len(group):
+                    raise RuntimeError(f"{len(results)} results for {len(group)} items")  # noqa: TRY301
             except BaseException as error:
                 for _, future in group:
                     if not future.done():

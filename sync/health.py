@@ -36,8 +36,13 @@ class InboxHealth:
         self._ledger = ledger
         self._clock = clock
         self._failures = 0
+        self._failed_sends = 0
         self._probes = 0
         self.parked: Parked | None = None
+        self.on_trial = False
+        """A read works again since it was parked, but no send was answered yet: one at a time is tried."""
+        self._sent_at: datetime | None = None
+        self._well_since: datetime | None = None
         self.opened = asyncio.Event()
         self.opened.set()
 
@@ -49,19 +54,38 @@ class InboxHealth:
             self.opened.clear()
 
     def worked(self) -> None:
-        """A call was answered properly."""
+        """A read (or another call that can be repeated) was answered properly. This says nothing about sends."""
         self._failures = 0
 
-    async def failed(self, error: InboxSyncError, *, retry_after_seconds: float | None = None) -> None:
-        """A call failed for a reason that concerns the whole inbox. Sign-in and permission faults park at once,
-        others after `park_after_failures` in a row."""
+    def sent(self) -> None:
+        """A send was answered, be it with a refusal of that message."""
+        self._sent_at = self._clock.now()
+        if self.on_trial:
+            self._well_since = self._sent_at
+        self._failures = self._failed_sends = self._probes = 0
+        self.on_trial = False
+
+    def blames_message(self, failed_at: datetime) -> bool:
+        """Whether a send that failed then is to be blamed on its message: the Inbox was not failing altogether, and
+        other sends got through since. Else an outage would use up what waits."""
+        if self._sent_at is None or self.on_trial or self.parked is not None:
+            return False
+        return self._sent_at > failed_at and (self._well_since is None or failed_at > self._well_since)
+
+    async def failed(
+        self, error: InboxSyncError, *, sending: bool = False, retry_after_seconds: float | None = None
+    ) -> None:
+        """A call failed for a reason that concerns the whole inbox. Sign-in and permission faults park at once, and so
+        does a send on trial; others after `park_after_failures` in a row, sends counted by themselves."""
         self._failures += 1
-        at_once = isinstance(error, AuthError)
-        if self.parked is not None or (not at_once and self._failures < self._settings.park_after_failures):
+        self._failed_sends += sending
+        on_trial = sending and self.on_trial
+        in_a_row = max(self._failures, self._failed_sends)
+        at_once = on_trial or isinstance(error, AuthError)
+        if self.parked is not None or (not at_once and in_a_row < self._settings.park_after_failures):
             return
-        self._probes = 0
-        wait = self._settings.probe_max_seconds if at_once else self._settings.probe_seconds
-        await self._park(error, max(wait, retry_after_seconds or 0.0))
+        self._probes = self._probes + 1 if on_trial else 0
+        await self._park(error, max(self._wait_seconds(error), retry_after_seconds or 0.0))
 
     async def probed(self, error: InboxSyncError | None) -> None:
         """What the probe of a parked inbox found."""
@@ -69,16 +93,18 @@ class InboxHealth:
             return
         if error is None:
             self.parked = None
-            self._failures = 0
+            self.on_trial = True
+            self._failures = self._failed_sends = 0
             await self._ledger.call(self._ledger.inboxes.unpark, self._inbox, self._clock.now())
             log.info("inbox.well_again", inbox=self._inbox)
             self.opened.set()
             return
         self._probes += 1
+        await self._park(error, self._wait_seconds(error))
+
+    def _wait_seconds(self, error: InboxSyncError) -> float:
         first, most = self._settings.probe_seconds, self._settings.probe_max_seconds
-        await self._park(
-            error, most if isinstance(error, AuthError) else backoff_seconds(self._probes + 1, first, most)
-        )
+        return most if isinstance(error, AuthError) else backoff_seconds(self._probes + 1, first, most)
 
     async def _park(self, error: InboxSyncError, wait_seconds: float) -> None:
         now = self._clock.now()

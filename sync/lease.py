@@ -76,7 +76,10 @@ class LeaseKeeper:
         while True:
             await self._clock.sleep(self._lease_seconds / RENEWALS_PER_LEASE)
             for name, held in list(self._held.items()):
-                await self._renew(name, held)
+                try:
+                    await self._renew(name, held)
+                except Exception:
+                    log.exception("lease.bug", lease=name)  # without a keeper nothing would ever be sent again
 
     async def release_all(self) -> None:
         """Gives everything back, so that the next process need not wait."""

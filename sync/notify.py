@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 def notify(*fields: str, environ: Mapping[str, str] = os.environ) -> bool:
     """Sends fields such as `READY=1` or `STATUS=…`. False when the process was not started by systemd, or when nobody
-    listens: being unable to tell must never stop the service."""
+    listens: being unable to tell must never stop the service. A line break in a field would begin another: it becomes
+    a space."""
     address = environ.get("NOTIFY_SOCKET")
     if not address:
         return False
@@ -18,7 +19,7 @@ def notify(*fields: str, environ: Mapping[str, str] = os.environ) -> bool:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
             connection.connect(address)
-            connection.sendall("\n".join(fields).encode())
+            connection.sendall("\n".join(" ".join(field.splitlines()) for field in fields).encode())
     except OSError:
         return False
     return True

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import functools
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from datetime import datetime, timedelta
-from typing import Literal, Protocol, TypeAlias
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
+from typing import Protocol
 
 import structlog
 
@@ -16,7 +16,6 @@ from sync import __version__
 from sync.answers import (
     CheckAnswer,
     DaemonAnswer,
-    FindingAnswer,
     MessageFilterArgs,
     MessageListAnswer,
     MessageShowAnswer,
@@ -31,14 +30,13 @@ from sync.answers import (
     StatusAnswer,
     SyncAnswer,
     SyncSourceAnswer,
-    summarise_check,
     worst_exit_code,
 )
 from sync.clock import Clock, SystemClock
 from sync.config import LoadedConfig, load
-from sync.connector import Fetches, Finding, PassContext, Severity
+from sync.connector import Fetches
 from sync.errors import ConfigError, InboxSyncError, Interrupted, LedgerError, TemporaryError
-from sync.inbox import InboxClient
+from sync.examine import Examination
 from sync.lease import new_holder
 from sync.ledger import Ledger, MessageFilter, Moved, Status
 from sync.poll import PassReport
@@ -60,14 +58,10 @@ log = structlog.get_logger()
 
 QUIET_POLL_SECONDS = 0.05
 PROGRESS_SECONDS = 0.5
-CHECK_SECONDS = 60.0
-"""How long one inbox or source may take to be checked."""
 PARKED_FOR_GOOD = frozenset({"inbox.credentials_refused", "inbox.not_permitted", "inbox.no_instance"})
 """Why an inbox is parked until somebody does something; for other reasons it goes on by itself."""
 LIST_LIMIT = 100
 MOVE_LIMIT = 10_000
-
-About: TypeAlias = Literal["configuration", "ledger", "daemon", "inbox", "source"]
 
 
 class RunningDaemon(Protocol):
@@ -252,75 +246,14 @@ class Operator:
             )
         return await self._daemon.reload()
 
-    # ------------------------------------------------------------------ check
-
     async def check(self, on_progress: OnProgress) -> CheckAnswer:
         """Looks at everything the file names, and at the database. A running daemon looks at the file as it is now,
         with its own secrets, and says so when it works with an older one. Raises ConfigError for a faulty file."""
         loaded = self._given if self._daemon is None else await asyncio.to_thread(load, self._loaded.path)
-        findings = self._check_configuration(loaded)
-        findings.append(await self._check_ledger())
         async with self._runtime(loaded) as runtime:
-            steps = [*(("inbox", name) for name in runtime.sides), *(("source", name) for name in runtime.pollers)]
-            for done, (about, name) in enumerate(steps):
-                on_progress(_progress("checking", name, done, len(steps), f"{about} {name}"))
-                if about == "inbox":
-                    findings += await _bounded("inbox", name, self._client(runtime, name).check())
-                    continue
-                poller = runtime.pollers[name]
-                ctx = PassContext(
-                    log=_Silent(),
-                    now=self._clock.now,
-                    deadline_at=self._clock.now() + timedelta(seconds=CHECK_SECONDS),
-                    size_limit_bytes=poller.settings.size_limit_bytes,
-                    http=poller.http,
-                )
-                findings += await _bounded("source", name, poller.connector.check(ctx))
-        return summarise_check(findings)
-
-    def _client(self, fresh: Runtime, inbox: str) -> InboxClient:
-        """The daemon's own client, whose budget counts, where it works with the same settings."""
-        own = None if self._daemon is None else self._daemon.runtime.sides.get(inbox)
-        side = fresh.sides[inbox]
-        return own.client if own is not None and own.settings == side.settings else side.client
-
-    def _check_configuration(self, loaded: LoadedConfig) -> list[FindingAnswer]:
-        findings = [_finding("configuration", "", Severity.OK, f"{loaded.path} can be read")]
-        findings += [_finding("configuration", "", Severity.NOTE, note) for note in loaded.notes]
-        if loaded.settings != self._loaded.settings or loaded.connectors != self._loaded.connectors:
-            findings.append(
-                _finding(
-                    "configuration",
-                    "",
-                    Severity.WARNING,
-                    "the running daemon has read an older version of this file; what follows is about the new one",
-                    "inbox-sync reload",
-                    "daemon.reload_due",
-                )
-            )
-        for name, error in loaded.failed_sources.items():
-            findings.append(_finding("source", name, Severity.ERROR, error.sentence, error.next_step, error.code))
-        return findings
-
-    async def _check_ledger(self) -> FindingAnswer:
-        if self._trouble is not None:
-            missing = self._trouble.code == "ledger.missing"
-            severity = Severity.NOTE if missing else Severity.ERROR
-            return _finding("ledger", "", severity, self._trouble.sentence, self._trouble.next_step, self._trouble.code)
-        try:
-            schema = await self._ledger.call(self._ledger.schema_state)
-        except InboxSyncError as error:
-            return _finding("ledger", "", Severity.ERROR, error.sentence, error.next_step, error.code)
-        if schema.revision is not None and schema.revision != schema.head:
-            return _finding(
-                "ledger",
-                "",
-                Severity.WARNING,
-                f"the database is at {schema.revision}, this program at {schema.head}",
-                "`inbox-sync db upgrade`",
-                "ledger.behind",
-            )
-        return _finding("ledger", "", Severity.OK, f"{self._ledger.url} answers")
+            sides = {} if self._daemon is None else self._daemon.runtime.sides
+            examination = Examination(loaded, self._loaded, self._ledger, self._trouble, sides, self._clock)
+            return await examination.run(runtime, on_progress)
 
     # ------------------------------------------------------------------ sync
 
@@ -393,6 +326,7 @@ class Operator:
         )
         codes = [error.exit_code for error in errors if error is not None]
         codes += [1 for line in lines if line["dead"]]
+        codes += [75 for line in lines if line["pending"] or line["unknown"]]
         codes += [1 if fault["code"] in PARKED_FOR_GOOD else 75 for one in inboxes if (fault := one["fault"])]
         exit_code = worst_exit_code(codes)
         return {
@@ -475,34 +409,6 @@ class Operator:
             await runtime.aclose()
 
 
-class _Silent:
-    """A logger for checks: what they find is in the findings."""
-
-    def debug(self, event: str, **fields: object) -> None:
-        """Nothing."""
-
-    info = warning = debug
-
-
-async def _bounded(about: About, name: str, work: Coroutine[object, object, Sequence[Finding]]) -> list[FindingAnswer]:
-    """Findings of one inbox or source. What raises in spite of its contract is a finding, too."""
-    try:
-        async with asyncio.timeout(CHECK_SECONDS):
-            findings = await work
-    except TimeoutError:
-        sentence = f"no answer within {CHECK_SECONDS:g} s"
-        return [
-            _finding(about, name, Severity.ERROR, sentence, "see whether the service can be reached", "temporary.hung")
-        ]
-    except InboxSyncError as error:
-        return [_finding(about, name, Severity.ERROR, error.sentence, error.next_step, error.code)]
-    except Exception as error:
-        log.exception("check.bug", about=about, name=name)
-        bug = bug_of(error)
-        return [_finding(about, name, Severity.ERROR, bug.sentence, bug.next_step, bug.code)]
-    return [_finding(about, name, one.severity, one.sentence, one.next_step, one.code) for one in findings]
-
-
 def _open_deliveries(status: Status, inboxes: set[str]) -> int:
     return sum(
         count
@@ -538,19 +444,6 @@ def _state(text: str) -> MessageState | DeliveryState:
             return states(text)
     names = sorted({*(s.value for s in MessageState), *(s.value for s in DeliveryState)})
     raise ConfigError(f'"{text}" is no state', code="command.arguments", next_step=f"one of {', '.join(names)}")
-
-
-def _finding(
-    about: About, name: str, severity: Severity, sentence: str, next_step: str = "", code: str = ""
-) -> FindingAnswer:
-    return {
-        "about": about,
-        "name": name,
-        "severity": severity.value,
-        "sentence": sentence,
-        "next_step": next_step,
-        "code": code,
-    }
 
 
 def _progress(stage: str, about: str, done: int, total: int | None, sentence: str) -> Progress:

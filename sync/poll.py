@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -30,7 +30,7 @@ from sync.decide import (
     backoff_seconds,
     see,
 )
-from sync.errors import AuthError, ConfigError, InboxSyncError, MessageError, TemporaryError
+from sync.errors import AuthError, ConfigError, InboxSyncError, MessageError, Scope, TemporaryError
 from sync.ledger import FoundRow, Ledger, Mark, PassEnd, SourceRow, StreamRow, View
 from sync.mail.address import OwnAddresses, normalise_address, split_addresses
 from sync.mail.machine import is_loop
@@ -49,6 +49,12 @@ saw it, and came after if a later look did."""
 FETCH_AT_ONCE = 50
 MAX_BACKOFF_SECONDS = 900.0
 FETCH_RETRY_SECONDS = 30.0
+FETCH_SHARE = 0.5
+"""The part of a pass's time that one fetch may take: what hangs at a message must end before the pass does, or it would
+hang there in every pass."""
+FETCH_HUNG = "source.fetch_hung"
+FAILURES_IN_A_ROW = 3
+"""After so many fetches of single messages failed in a row, it is the source that fails."""
 
 
 @dataclass(slots=True)
@@ -67,6 +73,8 @@ class PassReport:
     error: InboxSyncError | None = None
     spool_full: bool = False
     abandoned: bool = False
+    fetched: int = 0
+    good_streams: int = 0
     next_wait_seconds: float = 0.0
     seconds: float = 0.0
 
@@ -111,6 +119,8 @@ class Poller:
         self.http = http
         self._clock = clock
         self._running = asyncio.Lock()
+        self._failed_streams: set[str] = set()
+        self._suspects: dict[int, _Suspect] = {}
 
     async def load(self) -> SourceRow:
         """Makes the source known to the ledger; its start is fixed the first time."""
@@ -127,7 +137,7 @@ class Poller:
 
     async def run_pass(self) -> PassReport:
         """One pass, bounded by `pass_timeout_seconds`. Its outcome is in the ledger and in the report; it raises only
-        what concerns the ledger, and bugs."""
+        what concerns the ledger."""
         async with self._running:
             began = self._clock.elapsed_seconds()
             source = await self.load()
@@ -147,6 +157,14 @@ class Poller:
                 self.abort()
             except InboxSyncError as error:
                 report.error = error
+            except Exception:
+                log.exception("pass.bug", source=self.name)
+                report.error = TemporaryError(
+                    "the connector or the program failed in a way that was not foreseen",
+                    code="internal.error",
+                    next_step="see the log, and report it to the connector's author; the source is tried again",
+                    source=self.name,
+                )
             report.seconds = self._clock.elapsed_seconds() - began
             await self._end(source, report)
             return report
@@ -164,19 +182,31 @@ class Poller:
         keys = [(stream.key, stream.role.value, rank) for rank, stream in enumerate(streams)]
         rows = await self._ledger.call(self._ledger.streams.load, self.name, keys, self._clock.now())
         by_key = {row.key: row for row in rows}
-        await self._load_found(source, {stream.key: stream for stream in streams}, by_key, report)
-        for stream in streams:
+        named = {stream.key: stream for stream in streams}
+        await self._load_found(source, named, by_key, report)
+        # One that failed in the last pass goes last: if it ends this pass, too, the others were looked at.
+        for stream in sorted(streams, key=lambda stream: stream.key in self._failed_streams):
+            self._failed_streams.add(stream.key)
             try:
                 await self._stream(source, stream, by_key[stream.key], report)
             except (ConfigError, MessageError) as error:
                 # One stream's fault (a folder that is gone) does not keep the others from being looked at.
                 log.warning("stream.failed", source=self.name, stream=stream.key, code=error.code)
                 report.error = error
+                continue
+            self._failed_streams.discard(stream.key)
+            report.good_streams += 1
+        await self._load_suspects(source, named, by_key, report)
 
     async def _stream(self, source: SourceRow, stream: Stream, row: StreamRow, report: PassReport) -> None:
         ctx = self.context(source, row)
-        async for batch in self.connector.poll(stream, row.cursor, ctx):
-            await self._take(source, stream, row, ctx, batch, report)
+        batches = self.connector.poll(stream, row.cursor, ctx)
+        try:
+            async for batch in batches:
+                await self._take(source, stream, row, ctx, batch, report)
+        finally:
+            if isinstance(batches, AsyncGenerator):  # not whenever the garbage is collected: perhaps in the next pass
+                await batches.aclose()
 
     async def _take(
         self,
@@ -196,9 +226,10 @@ class Poller:
             wanted = await self._new_without_content(view, seen, report)
             contents: Mapping[str, Content] = {}
             try:
-                contents = await self._fetch(stream, batch.epoch, wanted, ctx)
+                contents = await self._fetch(stream, batch.epoch, [one.external_id for one in wanted], ctx)
             except (TemporaryError, MessageError) as error:
                 failure = error
+            report.fetched += len(contents)
             seen = [self._with_content(one, contents.get(one.external_id), rules) for one in seen]
         mark = Mark(
             batch.cursor, batch.epoch, batch.complete_until, batch.before_horizon, batch.complete_until is not None
@@ -214,7 +245,9 @@ class Poller:
         report.dead.update(recorded.dead)
         report.deliveries += recorded.deliveries
         if failure is not None:
-            raise failure
+            self._suspect(recorded.new_message_ids)
+            if not _is_about_messages(failure):
+                raise failure
 
     def _see(self, found: Found, rules: SourceRules, now: datetime) -> Seen:
         authors = () if found.fingerprint is None else split_addresses(found.fingerprint.author)
@@ -254,12 +287,21 @@ class Poller:
             wanted.append(one)
         return wanted
 
-    async def _fetch(
-        self, stream: Stream, epoch: str, wanted: Sequence[Seen], ctx: PassContext
-    ) -> Mapping[str, Content]:
-        if not wanted or not isinstance(self.connector, Fetches):
+    async def _fetch(self, stream: Stream, epoch: str, ids: Sequence[str], ctx: PassContext) -> Mapping[str, Content]:
+        if not ids or not isinstance(self.connector, Fetches):
             return {}
-        return await self.connector.fetch(stream, epoch, [one.external_id for one in wanted], ctx)
+        seconds = self.settings.pass_timeout_seconds * FETCH_SHARE
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.connector.fetch(stream, epoch, ids, ctx)
+        except TimeoutError:
+            self.abort()
+            raise TemporaryError(
+                f"loading {len(ids)} messages took longer than {seconds:g} s",
+                code=FETCH_HUNG,
+                next_step="nothing: they are loaded one by one; if it stays, raise pass_timeout_seconds",
+                source=self.name,
+            ) from None
 
     # ------------------------------------------------------------------ rows that were found without content
 
@@ -268,32 +310,91 @@ class Poller:
     ) -> None:
         if not isinstance(self.connector, Fetches):
             return
-        due = await self._ledger.call(self._ledger.messages.to_fetch, self.name, self._clock.now(), FETCH_AT_ONCE * 20)
-        for group in _fetch_groups(due):
-            stream = streams.get(group[0].stream)
-            if stream is None:
-                await self._fetch_failed(group)
-                continue
-            if await self._ledger.call(self._ledger.messages.spooled_bytes) >= self._spool_max_bytes:
-                report.spool_full = True
+        due = await self._due_fetches()
+        for group in _fetch_groups([row for row in due if not self._is_suspect(row)]):
+            if await self._is_spool_full(report):
                 return
-            await self._load_group(source, stream, rows[stream.key], group, report)
+            try:
+                await self._load_group(source, streams, rows, group, report)
+            except (TemporaryError, MessageError) as error:
+                self._suspect([one.message_id for one in group])
+                if not _is_about_messages(error):
+                    raise
+
+    async def _load_suspects(
+        self, source: SourceRow, streams: Mapping[str, Stream], rows: Mapping[str, StreamRow], report: PassReport
+    ) -> None:
+        """Messages with which a fetch failed, one by one and after everything else. A failure that may be the source's
+        counts against a message only when another one could be loaded: an outage must make nothing `gone`."""
+        if not isinstance(self.connector, Fetches):
+            return
+        due = [row for row in await self._due_fetches() if self._is_suspect(row)]
+        self._suspects = {row.message_id: self._suspects.get(row.message_id, _Suspect()) for row in due}
+        failed: list[FoundRow] = []
+        failures_in_a_row = 0
+        failure: InboxSyncError | None = None
+        for row in sorted(due, key=lambda row: (row.fetch_attempts, self._suspects[row.message_id].failures)):
+            if self._suspects[row.message_id].not_before > self._clock.elapsed_seconds():
+                continue
+            if failures_in_a_row == FAILURES_IN_A_ROW or await self._is_spool_full(report):
+                break
+            try:
+                await self._load_group(source, streams, rows, [row], report)
+                failures_in_a_row = 0
+            except (TemporaryError, MessageError) as error:
+                log.warning("message.not_fetched", source=self.name, message=row.message_id, code=error.code)
+                if _is_about_messages(error):
+                    await self._fetch_failed([row])
+                    continue
+                self._put_off(row)
+                failed.append(row)
+                failure = error
+                failures_in_a_row += 1
+                if error.code == FETCH_HUNG:
+                    break  # two of them would use up the pass
+        if report.fetched:
+            await self._fetch_failed(failed)
+        elif failure is not None:
+            raise failure
+
+    async def _due_fetches(self) -> Sequence[FoundRow]:
+        return await self._ledger.call(self._ledger.messages.to_fetch, self.name, self._clock.now(), FETCH_AT_ONCE * 20)
+
+    async def _is_spool_full(self, report: PassReport) -> bool:
+        full = await self._ledger.call(self._ledger.messages.spooled_bytes) >= self._spool_max_bytes
+        report.spool_full = report.spool_full or full
+        return full
+
+    def _is_suspect(self, row: FoundRow) -> bool:
+        return row.fetch_attempts > 0 or row.message_id in self._suspects
+
+    def _suspect(self, message_ids: Collection[int]) -> None:
+        for message_id in message_ids:
+            self._suspects.setdefault(message_id, _Suspect())
+
+    def _put_off(self, row: FoundRow) -> None:
+        failures = self._suspects[row.message_id].failures + 1
+        wait = backoff_seconds(failures, min(FETCH_RETRY_SECONDS, self.settings.every), MAX_BACKOFF_SECONDS)
+        self._suspects[row.message_id] = _Suspect(failures, self._clock.elapsed_seconds() + wait)
 
     async def _load_group(
-        self, source: SourceRow, stream: Stream, row: StreamRow, group: Sequence[FoundRow], report: PassReport
+        self,
+        source: SourceRow,
+        streams: Mapping[str, Stream],
+        rows: Mapping[str, StreamRow],
+        group: Sequence[FoundRow],
+        report: PassReport,
     ) -> None:
+        stream = streams.get(group[0].stream)
         generation, _, epoch = group[0].epoch.partition(":")
-        if generation != str(source.generation) or not isinstance(self.connector, Fetches):
+        if stream is None or generation != str(source.generation):
             await self._fetch_failed(group)
             return
+        row = rows[stream.key]
         rules = self._rules(source, stream, row, epoch)
-        try:
-            contents = await self.connector.fetch(
-                stream, epoch, [one.external_id for one in group], self.context(source, row)
-            )
-        except (TemporaryError, MessageError):
-            await self._fetch_failed(group)
-            raise
+        ids = [one.external_id for one in group]
+        contents = await self._fetch(stream, epoch, ids, self.context(source, row))
+        report.fetched += len(contents)
         missing, verdicts = [], {}
         for one in group:
             content = contents.get(one.external_id)
@@ -426,7 +527,8 @@ class Poller:
     async def _end(self, source: SourceRow, report: PassReport) -> None:
         now = self._clock.now()
         error = report.error
-        failures = 0 if error is None else source.failures + 1
+        # Where only some streams fail, the others are polled as often as ever.
+        failures = 0 if error is None else 1 if report.good_streams else source.failures + 1
         report.next_wait_seconds = self.next_wait_seconds(error, failures)
         end = PassEnd(
             ok=error is None,
@@ -437,10 +539,14 @@ class Poller:
             next_pass_at=now + timedelta(seconds=report.next_wait_seconds),
             counts={"found": report.found, "new": report.new, "deliveries": report.deliveries},
         )
-        release_by = now + timedelta(seconds=self.settings.order_wait_seconds)
+        # A first load that broke off goes on in the next pass: its rows wait for the streams that were not looked at yet.
+        broke_off = isinstance(error, TemporaryError) and source.last_good_pass_at is None
+        wait = FIRST_LOAD_WAIT_SECONDS if broke_off else self.settings.order_wait_seconds
+        release_by = now + timedelta(seconds=wait)
         await self._ledger.call(self._ledger.sources.pass_ended, self.name, now, end, release_by)
         if error is None:
-            log.info("pass.ended", source=self.name, found=report.found, new=report.new, deliveries=report.deliveries)
+            tell = log.info if report.new or report.deliveries else log.debug
+            tell("pass.ended", source=self.name, found=report.found, new=report.new, deliveries=report.deliveries)
         else:
             log.warning("pass.failed", source=self.name, code=error.code, reason=error.sentence, failures=failures)
 
@@ -456,21 +562,31 @@ class Poller:
         return max(wait, asked or 0.0)
 
 
+@dataclass(frozen=True, slots=True)
+class _Suspect:
+    """A message in whose company a fetch failed: how often, and when (by the elapsed clock) it is tried again."""
+
+    failures: int = 0
+    not_before: float = 0.0
+
+
+def _is_about_messages(error: InboxSyncError) -> bool:
+    """Whether an error of a fetch is about the messages asked for, and not about the source."""
+    return isinstance(error, MessageError) or (isinstance(error, TemporaryError) and error.scope is Scope.MESSAGE)
+
+
 def _place_epoch(source: SourceRow, epoch: str) -> str:
     """The epoch as the ledger keeps it: another account under the same source name is another numbering."""
     return f"{source.generation}:{epoch}"
 
 
 def _fetch_groups(rows: Sequence[FoundRow]) -> list[list[FoundRow]]:
-    """Rows to fetch together: of one stream and epoch; one that failed before alone, so that it cannot take others
-    down with it."""
+    """Rows to fetch together: of one stream and epoch."""
     groups: list[list[FoundRow]] = []
     for row in rows:
         last = groups[-1] if groups else None
         joins = (
             last is not None
-            and row.fetch_attempts == 0
-            and last[-1].fetch_attempts == 0
             and (last[0].stream, last[0].epoch) == (row.stream, row.epoch)
             and len(last) < FETCH_AT_ONCE
         )

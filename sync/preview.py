@@ -44,13 +44,15 @@ def _count(line: SyncSourceAnswer, one: Seen, verdict: str) -> None:
     elif verdict == "new":
         line["new"] += 1
     elif verdict == "dead":
-        line["dead_messages"][Reason.UNREADABLE] = line["dead_messages"].get(Reason.UNREADABLE, 0) + 1
+        line["dead_messages"][_reason(one)] = line["dead_messages"].get(_reason(one), 0) + 1
     else:
         reason = _reason(one) or verdict
         line["skipped"][reason] = line["skipped"].get(reason, 0) + 1
 
 
 def _reason(one: Seen) -> str:
+    if one.skip is None and isinstance(one.content, Dead):
+        return Reason.UNREADABLE.value
     skip = one.skip or (one.content if isinstance(one.content, Skip) else None)
     return "" if skip is None else skip.reason.value
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import structlog
 
 from sync.clock import Clock
-from sync.decide import GiveUp, after_look
-from sync.delivery import Accepted, Change, Looked, OnTheWire, Settled
-from sync.errors import AuthError, LedgerError, MessageError, Scope, TemporaryError
+from sync.decide import GiveUp, LookAgain, after_look
+from sync.delivery import Accepted, Change, Looked, OnTheWire, Settled, Unclear
+from sync.errors import AuthError, InboxSyncError, LedgerError, MessageError, Scope, TemporaryError
 from sync.health import InboxHealth
 from sync.inbox import InboxClient, InboxMessage, Mapping, match
 from sync.lease import HeldLease
@@ -31,12 +31,18 @@ LOOKS_AT_ONCE = 4
 MAX_IDLE_SECONDS = 30.0
 """How often the ledger is asked for unknown rows when nobody announced any: a quarter of the settle time, at most so
 long."""
+UNREADABLE_PATIENCE = 2.0
+"""A conversation that cannot be read back for this many settle times is given up: its delivery is held."""
 LONG_AGO = timedelta(minutes=10)
 """How far before the intent a message may have been created by the Inbox's clock and still be ours."""
 
 
 def _nobody() -> None:
     """Nobody to tell."""
+
+
+def _always(_delivery_id: int) -> bool:
+    return True
 
 
 class Reconciler:
@@ -66,6 +72,8 @@ class Reconciler:
         self._clock = clock
         self._alone = alone
         self.on_moved: Callable[[], None] = _nobody
+        self.is_at_work: Callable[[int], bool] = _always
+        """Whether the deliverer is sending a delivery and will record what came of it."""
         self.busy = False
 
     async def take_over(self) -> None:
@@ -102,70 +110,133 @@ class Reconciler:
             return None
         if not self._alone:
             await self.take_over()
+        rows = await self._on_the_wire()
         now = self._clock.now()
-        rows = await self._ledger.call(self._ledger.deliveries.on_the_wire, self.inbox)
         unknown = [row for row in rows if row.state is DeliveryState.UNKNOWN]
         due = [row for row in unknown if row.look_at is None or row.look_at <= now]
-        rechecks = await self._ledger.call(self._ledger.deliveries.rechecks, self.inbox, now)
+        busy_lanes = {row.conversation_id for row in rows}
+        rechecks = [
+            row
+            for row in await self._ledger.call(self._ledger.deliveries.rechecks, self.inbox, now)
+            if row.conversation_id not in busy_lanes
+        ]
         self.busy = bool(due or rechecks)
+        try:
+            await self._look_at_all(due, rechecks)
+        finally:
+            self.busy = False
+        next_looks = [row.look_at for row in unknown if row.look_at is not None and row.look_at > now]
+        if due:
+            next_looks.append(now + timedelta(seconds=self._settings.first_look_seconds))
+        return min(next_looks, default=None)
+
+    async def _on_the_wire(self) -> list[OnTheWire]:
+        """What is on the wire. Our own rows in `sending` that nobody sends (a commit whose answer was lost, a bug in the
+        middle of a send) have become `unknown` before."""
+        rows = await self._ledger.call(self._ledger.deliveries.on_the_wire, self.inbox)
+        mine = (self._lease.ref.holder, self._lease.ref.fence)
+        now = self._clock.now()
+        left = [
+            Unclear(row.delivery_id, row.attempt, now, "delivery.left_behind", "nobody recorded what became of it", now)
+            for row in rows
+            if row.state is DeliveryState.SENDING
+            and (row.holder, row.fence) == mine
+            and not self.is_at_work(row.delivery_id)
+        ]
+        if not left:
+            return rows
+        moved = await self._ledger.call(self._ledger.deliveries.commit, self._lease.ref, left, now)
+        if any(moved):
+            log.warning("delivery.left_behind", inbox=self.inbox, count=sum(moved))
+            self.on_moved()
+        return await self._ledger.call(self._ledger.deliveries.on_the_wire, self.inbox)
+
+    async def _look_at_all(self, due: Sequence[OnTheWire], rechecks: Sequence[OnTheWire]) -> None:
         limit = asyncio.Semaphore(LOOKS_AT_ONCE)
-        await asyncio.gather(
+        results = await asyncio.gather(
             *(self._guarded(limit, row, again=False) for row in due),
             *(self._guarded(limit, row, again=True) for row in rechecks),
+            return_exceptions=True,  # all end before the next round begins
         )
-        self.busy = False
-        if due:
-            return now
-        return min((row.look_at for row in unknown if row.look_at is not None), default=None)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
 
     async def _guarded(self, limit: asyncio.Semaphore, row: OnTheWire, *, again: bool) -> None:
+        """Around one message: what fails at it costs no other one. Raises what concerns the ledger."""
         async with limit:
             try:
                 await (self._recheck(row) if again else self._look(row))
-            except TemporaryError as error:
-                if error.scope is Scope.INBOX:
-                    await self._health.failed(error, retry_after_seconds=error.retry_after_seconds)
-                await self._postpone(row, again=again)
-            except AuthError as error:
-                await self._health.failed(error)
-                await self._postpone(row, again=again)
+            except (AuthError, TemporaryError) as error:
+                if isinstance(error, TemporaryError) and error.scope is Scope.SOURCE:
+                    raise  # the ledger's
+                if isinstance(error, AuthError) or error.scope is Scope.INBOX:
+                    asked = error.retry_after_seconds if isinstance(error, TemporaryError) else None
+                    await self._health.failed(error, retry_after_seconds=asked)
+                    if again:
+                        return
+                await self._postpone(row, error.code, again=again)
             except MessageError as error:
-                log.warning("reconcile.refused", delivery=row.delivery_id, code=error.code)
-                await self._postpone(row, again=again)
+                await self._postpone(row, error.code, again=again)
+            except InboxSyncError:
+                raise
+            except Exception:
+                log.exception("reconcile.bug", inbox=self.inbox, delivery=row.delivery_id)
+                await self._postpone(row, "internal.error", again=again)
 
     async def _look(self, row: OnTheWire) -> None:
         began_at = self._clock.now()
-        verdict = after_look(
-            row,
-            began_at,
-            settle_seconds=self._settings.unknown_settle_seconds,
-            first_look_seconds=self._settings.first_look_seconds,
-        )
+        verdict = self._after_look(row, began_at, self._settings.unknown_settle_seconds)
         settled = isinstance(verdict, GiveUp)
         try:
-            matches = await self._matches(row, row.conversation_id, row.sequence_mark)
-        except MessageError:
-            # The conversation is not there (any more): it may have been merged into another one.
-            matches = await self._matches_after_merge(row)
-        except TemporaryError as error:
-            if not settled or error.scope is not Scope.MESSAGE:
+            matches = await self._search(row, everywhere=settled)
+        except (MessageError, TemporaryError) as error:
+            about_it = isinstance(error, MessageError) or error.scope is Scope.MESSAGE
+            patience = self._settings.unknown_settle_seconds * UNREADABLE_PATIENCE
+            if not about_it or isinstance(self._after_look(row, began_at, patience), LookAgain):
                 raise
             # The conversation cannot be read back far enough: nobody may guess.
             await self._settle(row, hold=True)
             return
-        if not matches and settled:
-            matches = await self._matches_after_merge(row)
         self._health.worked()
         if matches:
             await self._adopt(row, matches)
         elif isinstance(verdict, GiveUp):
-            used_up = row.resends >= self._settings.max_resends
-            await self._settle(row, hold=used_up or self._settings.after_settle == "hold")
+            await self._settle(row, hold=self._settings.after_settle == "hold" or self._is_used_up(row))
         else:
             await self._commit(Looked(row.delivery_id, row.attempt, self._clock.now(), verdict.at))
 
+    def _after_look(self, row: OnTheWire, began_at: datetime, settle_seconds: float) -> LookAgain | GiveUp:
+        first = self._settings.first_look_seconds
+        return after_look(row, began_at, settle_seconds=settle_seconds, first_look_seconds=first)
+
+    def _is_used_up(self, row: OnTheWire) -> bool:
+        """Whether this delivery was sent again often enough, an outage of the Inbox not counted."""
+        most = self._settings.max_resends
+        return row.resends >= most and (most == 0 or self._health.blames_message(row.unknown_at or row.intent_at))
+
+    async def _search(self, row: OnTheWire, *, everywhere: bool) -> list[InboxMessage]:
+        """What may be this send, in its conversation; `everywhere`: and in the one it may have been merged into. Raises
+        what keeps it from being looked for: that is never the same as "not found"."""
+        refused: MessageError | None = None
+        try:
+            matches = await self._matches(row, row.conversation_id, row.sequence_mark)
+        except MessageError as error:  # perhaps the conversation is not there any more
+            matches, refused = [], error
+        if matches or not (everywhere or refused):
+            return matches
+        conversation_id = await self._merged_into(row)
+        if conversation_id is not None:
+            return await self._matches(row, conversation_id, 0)
+        if refused is not None:
+            raise refused
+        return []
+
     async def _matches(self, row: OnTheWire, conversation_id: str, mark: int) -> list[InboxMessage]:
         candidates = await self._client.look(conversation_id, after_sequence=mark, not_before=row.intent_at - LONG_AGO)
+        return await self._matching(row, candidates)
+
+    async def _matching(self, row: OnTheWire, candidates: Sequence[InboxMessage]) -> list[InboxMessage]:
         held = await self._ledger.call(
             self._ledger.deliveries.held_ids, self.inbox, [candidate.id for candidate in candidates]
         )
@@ -178,22 +249,23 @@ class Reconciler:
             held_ids=held,
         )
 
-    async def _matches_after_merge(self, row: OnTheWire) -> list[InboxMessage]:
-        """The conversation may have been merged into another one meanwhile: ask again, and search there."""
+    async def _merged_into(self, row: OnTheWire) -> str | None:
+        """The conversation that the participant's messages go to now, which is remembered; None when it is the same, or
+        when there is none to be had."""
         known = None if row.contact_id is None else Mapping(row.contact_id, row.conversation_id)
         try:
             mapping = await self._client.resolve(row.participant, known)
         except MessageError as error:
             log.warning("reconcile.not_resolved", delivery=row.delivery_id, code=error.code)
-            return []
+            return None
         if mapping.conversation_id == row.conversation_id:
-            return []
+            return None
         now = self._clock.now()
         await self._ledger.call(
             self._ledger.participants.remember, row.participant_id, mapping.contact_id, mapping.conversation_id, now
         )
         self.on_moved()
-        return await self._matches(row, mapping.conversation_id, 0)
+        return mapping.conversation_id
 
     async def _adopt(self, row: OnTheWire, matches: list[InboxMessage]) -> None:
         first = min(matches, key=lambda message: message.sequence)
@@ -212,7 +284,14 @@ class Reconciler:
         log.warning("delivery.settled", delivery=row.delivery_id, message=row.message_id, held=hold)
 
     async def _recheck(self, row: OnTheWire) -> None:
-        matches = await self._matches(row, row.conversation_id, row.sequence_mark)
+        not_before = row.intent_at - LONG_AGO
+        candidates = await self._client.look(
+            row.conversation_id, after_sequence=row.sequence_mark, not_before=not_before
+        )
+        wire = await self._ledger.call(self._ledger.deliveries.on_the_wire, self.inbox)
+        if any(other.conversation_id == row.conversation_id for other in wire):
+            return  # one of the candidates may be that other message, which may say the same: later
+        matches = await self._matching(row, candidates)
         if matches:
             await self._doubled(row, matches[0].id)
         else:
@@ -223,10 +302,12 @@ class Reconciler:
         await self._ledger.call(self._ledger.deliveries.record_recheck, row.delivery_id, other_id, now)
         log.error("delivery.doubled", delivery=row.delivery_id, message=row.message_id, other=other_id)
 
-    async def _postpone(self, row: OnTheWire, *, again: bool) -> None:
-        if again:
-            return
+    async def _postpone(self, row: OnTheWire, code: str, *, again: bool) -> None:
+        log.warning("reconcile.not_read", delivery=row.delivery_id, code=code)
         now = self._clock.now()
+        if again:  # it was sent; whether twice cannot be seen, and is not worth asking for ever
+            await self._ledger.call(self._ledger.deliveries.record_recheck, row.delivery_id, None, now)
+            return
         delay = timedelta(seconds=self._settings.first_look_seconds * 2 ** min(row.looks, 10))
         await self._commit(Looked(row.delivery_id, row.attempt, now, now + delay))
 

@@ -91,6 +91,7 @@ class InboxSide:
     async def run(self) -> None:
         """Delivers while the lease is held, waits for it otherwise; for ever."""
         while True:
+            lease: HeldLease | None = None
             try:
                 lease = await self._keeper.take(f"inbox:{self.name}")
                 if lease is None:
@@ -99,6 +100,8 @@ class InboxSide:
                 await self._serve(lease)
             except* LeaseLost:
                 log.warning("inbox.lease_lost", inbox=self.name)
+                if lease is not None:
+                    lease.lost.set()  # whoever noticed it: it must be asked for anew
             except* InboxSyncError as errors:
                 log.warning("inbox.interrupted", inbox=self.name, reason=str(errors.exceptions[0]))
                 await self._clock.sleep(RESTART_SECONDS)
@@ -155,6 +158,7 @@ class InboxSide:
             alone=self._alone,
         )
         reconciler.on_moved = deliverer.wake
+        reconciler.is_at_work = deliverer.is_at_work
         await reconciler.take_over()
         self.serving = _Serving(deliverer, reconciler, health)
         try:
@@ -252,13 +256,22 @@ class Runtime:
     async def poll_fully(self, name: str) -> PassReport | None:
         """Passes until everything found is loaded: one, unless the spool fills up in between."""
         report = await self.poll(name)
-        while report is not None and report.spool_full and report.error is None:
-            await self.clock.sleep(SPOOL_WAIT_SECONDS)
+        while report is not None and report.spool_full and report.error is None and await self._has_room(name):
             again = await self.poll(name)
             if again is None:
                 break
             report = report.plus(again)
         return report
+
+    async def _has_room(self, source: str) -> bool:
+        """Waits until the spool has room again. False when it stays full, because nothing of this inbox can move now."""
+        side = self.sides[self.pollers[source].inbox]
+        most = self.loaded.settings.ledger.spool_max_bytes
+        while await self.ledger.call(self.ledger.messages.spooled_bytes) >= most:
+            if await side.quiet():
+                return False
+            await self.clock.sleep(SPOOL_WAIT_SECONDS)
+        return True
 
     async def stop(self, grace_seconds: float) -> None:
         """Drains the delivery sides, closes connectors and connections, gives the leases back."""
@@ -276,8 +289,8 @@ class Runtime:
             try:
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await poller.connector.aclose()
-            except (InboxSyncError, TimeoutError) as error:
-                log.warning("source.not_closed", source=name, reason=str(error))
+            except Exception as error:  # noqa: BLE001  a connector may fail in any way; the others are closed all the same
+                log.warning("source.not_closed", source=name, reason=type(error).__name__)
                 poller.abort()
         for side in self.sides.values():
             await side.aclose()

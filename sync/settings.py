@@ -99,7 +99,7 @@ class InboxSettings(_Model):
     site_id: str = Field(min_length=1)
     """The site's id: the long code after /dashboard/ in the address of the site's dashboard."""
     auth: Literal["api_key", "app"] = "api_key"
-    """How to sign in: `api_key` (site_id and api_key) or `app` (app_id, app_secret and instance_id)."""
+    """How to sign in: `api_key` (site_id and api_key) or `app` (site_id, app_id, app_secret and instance_id)."""
     api_key: SecretStr | None = None
     """An API key of the account that owns the site, allowed to manage the site's Inbox and contacts."""
     app_id: str | None = None
@@ -127,7 +127,8 @@ class InboxSettings(_Model):
     after_settle: Literal["resend", "hold"] = "resend"
     """What becomes of a send that was not found: `resend` it, or `hold` it for an operator."""
     max_resends: int = Field(3, ge=0, le=100)
-    """How often one delivery is sent again after settling; when that is used up it is held."""
+    """How often one delivery is sent again after settling; when that is used up it is held. An outage of the whole Inbox
+    is not counted."""
     first_look_seconds: Duration = Field(1.0, gt=0, le=3600)
     """The first look for a send without an answer; later looks double it."""
     mapping_ttl_hours: float = Field(24.0, gt=0, le=8760)

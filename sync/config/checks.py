@@ -98,6 +98,8 @@ def ledger_url(url: str) -> str:
         path = rest.removeprefix("/")
         if not path or path == ":memory:" or path.startswith(":"):
             return 'the ledger must survive a restart: write a file, as in "sqlite:////var/lib/inbox-sync/ledger.db"'
+        if not path.startswith("/"):  # from another folder it would be another, empty ledger: all would be sent again
+            return f'the ledger must not depend on the current folder: write "sqlite:////path/to/{path}" (four slashes)'
         return ""
     if scheme not in ("postgresql", "postgresql+psycopg"):
         return f'no database "{scheme}": it is sqlite:////path/to/file or postgresql+psycopg://…'

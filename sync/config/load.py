@@ -230,7 +230,24 @@ class _Loading:
         config = self._connector_config(connector, rest, name)
         if config is None or settings is None or inbox is None:
             return settings
-        return SourceConfig(name, inbox, settings, connector, config)
+        source = SourceConfig(name, inbox, settings, connector, config)
+        return source if self._starts(source) else settings
+
+    def _starts(self, source: SourceConfig) -> bool:
+        """Whether the connector can be made from its settings and says its account. One that cannot stops itself only."""
+        if not self._secrets.look_up:
+            return True
+        try:
+            _account = source.build().account
+        except Exception as error:  # noqa: BLE001  a connector may fail in any way
+            broken = ConfigError(
+                f"the connector failed at its start with {type(error).__name__}",
+                code="connector.broken",
+                next_step=f"tell the makers of the connector {source.connector.info.name}",
+            )
+            self._fail(source.name, ("sources", source.name), broken)
+            return False
+        return True
 
     def _inbox_of(self, at: KeyPath, named: object, inboxes: list[str]) -> str | None:
         if isinstance(named, str):

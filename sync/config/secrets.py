@@ -34,7 +34,7 @@ class SecretSource:
     def __init__(self, folder: Path, environ: Mapping[str, str], *, look_up: bool = True) -> None:
         self._folder = folder
         self._environ = environ
-        self._look_up = look_up
+        self.look_up = look_up
         self.found: list[SecretStr] = []
         """Every secret that was found, so that logs can leave them out."""
         self.unresolved: set[KeyPath] = set()
@@ -44,7 +44,7 @@ class SecretSource:
         """The secret behind a reference. `name` is what a file or credential for it would be called, `at` the key it
         belongs to. Raises SecretError."""
         kind, where = self._parse(reference, name)
-        if not self._look_up:
+        if not self.look_up:
             self.unresolved.add(at)
             return UNRESOLVED
         if kind == "env":

@@ -177,7 +177,9 @@ def need_source(tx: Connection, name: str) -> SourceRow:
         raise ConfigError(
             f'there is no source "{name}"' + (f'; did you mean "{near[0]}"?' if near else ""),
             code="source.unknown",
-            next_step=f"known sources: {', '.join(names)}" if names else "run a pass first: inbox-sync run",
+            next_step=f"known sources: {', '.join(names)}"
+            if names
+            else "the ledger knows none yet: check the name against the file; inbox-sync run makes them known",
             source=name,
         )
     return row

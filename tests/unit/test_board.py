@@ -198,3 +198,44 @@ def test_whatever_comes_each_lane_is_sent_in_order_and_nothing_stays(
     for lane in range(3):
         orders = [row.order for row in sent if row.participant_id % 3 == lane]
         assert orders == sorted(orders)
+
+
+def test_looking_again_and_again_at_what_waits_takes_no_memory() -> None:
+    """An inbox may be parked for a weekend, and is looked at every few seconds."""
+    release_at = NOW + timedelta(hours=1)
+    rows = [waiting(n, conversation=f"c{n}", participant=n, release_at=release_at) for n in range(1, 21)]
+    made = board(*rows)
+    for _ in range(100):
+        made.reoffer()
+        assert made.next_send(NOW) is None
+    assert sum(len(heap) for heap in made._ready.values()) == len(rows)
+    made.reoffer()
+    assert send_all(made, release_at) == list(range(1, 21))
+
+
+def test_a_participant_that_steps_aside_is_waited_for_by_nobody() -> None:
+    later = NOW + timedelta(seconds=60)
+    made = board(waiting(1, conversation=None, participant=2), waiting(2))
+    row = made.next_resolve(NOW)
+    assert row is not None
+    made.postpone_resolve(2, later, aside=False)
+    made.finish_resolve(row, None, None, NOW)
+    assert made.next_resolve(NOW) is None
+    assert send_all(made) == []
+    made.postpone_resolve(2, later, aside=True)
+    made.reoffer()
+    assert send_all(made) == [2]
+    assert made.all_wait_for_retry(NOW)
+    assert made.next_wake_at(NOW) == later
+    assert made.next_resolve(later) is not None
+
+
+def test_what_was_resolved_is_forgotten_once_the_ledger_says_it() -> None:
+    made = board(waiting(1, conversation=None, participant=2))
+    row = made.next_resolve(NOW)
+    assert row is not None
+    made.finish_resolve(row, "k", "c2", NOW)
+    made.load([waiting(1, conversation=None, participant=2)], NOW)  # read before it was resolved
+    assert made.next_resolve(NOW) is None
+    made.forget_resolved(NOW + timedelta(seconds=1))
+    assert made._resolved == {}

@@ -230,6 +230,7 @@ def test_http_goes_to_this_machine_only(tmp_path: Path, url: str, complaint: str
         ("postgres://h/db", "postgresql+psycopg://"),
         ("mysql://h/db", 'no database "mysql"'),
         ("sqlite://", "must survive a restart"),
+        ("sqlite:///x.db", "current folder"),
         ("/var/lib/x.db", "no database URL"),
     ],
 )

@@ -263,20 +263,29 @@ def test_messages_without_a_customer_are_skipped_with_the_reason(
 RETRY = RetryRules(first_seconds=5, lane_hold_seconds=900, max_attempts=8)
 
 
-def test_retries_double_and_end_with_the_lanes_hold() -> None:
-    first = retry_after_refusal(1, None, NOW, RETRY)
-    second = retry_after_refusal(2, NOW, NOW, RETRY)
-    assert (first, second) == (NOW + timedelta(seconds=5), NOW + timedelta(seconds=10))
-    assert retry_after_refusal(3, NOW - timedelta(seconds=900), NOW, RETRY) is None
+def test_retries_double_and_together_hold_the_lane_no_longer_than_allowed() -> None:
+    now, waits = NOW, []
+    for failures in range(1, 100):
+        retry_at = retry_after_refusal(failures, now, replace(RETRY, max_attempts=100))
+        if retry_at is None:
+            break
+        waits.append((retry_at - now).total_seconds())
+        now = retry_at
+    assert waits[:4] == [5, 10, 20, 40]
+    assert sum(waits) == RETRY.lane_hold_seconds
 
 
-def test_the_last_retry_comes_no_later_than_the_hold_allows() -> None:
-    retry_at = retry_after_refusal(7, NOW - timedelta(seconds=800), NOW, RETRY)
-    assert retry_at == NOW + timedelta(seconds=100)
+def test_an_outage_between_two_refusals_makes_a_message_no_older() -> None:
+    week_later = NOW + timedelta(days=7)
+    assert retry_after_refusal(2, week_later, RETRY) == week_later + timedelta(seconds=10)
+
+
+def test_a_message_that_may_not_hold_its_lane_is_dead_at_once() -> None:
+    assert retry_after_refusal(1, NOW, replace(RETRY, lane_hold_seconds=0)) is None
 
 
 def test_a_message_refused_too_often_is_dead() -> None:
-    assert retry_after_refusal(8, NOW, NOW, RETRY) is None
+    assert retry_after_refusal(8, NOW, RETRY) is None
 
 
 def test_backoff_doubles_up_to_its_cap() -> None:

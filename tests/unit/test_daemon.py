@@ -1,0 +1,105 @@
+"""The daemon's life while somebody reads its file again."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import cast
+
+import pytest
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+import sync.daemon as module
+from sync.config import LoadedConfig, load
+from sync.daemon import Daemon
+from sync.errors import LedgerError
+from sync.ledger import Ledger
+from sync.runtime import Runtime
+from tests.unit.loop_desk import until
+
+
+class StubRuntime:
+    """Starts, and takes its time to stop."""
+
+    made: list[StubRuntime]
+    start_fails: bool
+
+    def __init__(self, *_args: object, **_more: object) -> None:
+        self.pollers: dict[str, object] = {}
+        self.sides: dict[str, object] = {}
+        self.may_stop = asyncio.Event()
+        self.stopping = self.started = False
+        self.made.append(self)
+
+    async def start(self) -> None:
+        if self.start_fails:
+            raise LedgerError("it is gone", code="ledger.unreachable")
+        self.started = True
+
+    async def stop(self, grace_seconds: float) -> None:
+        self.stopping = True
+        await self.may_stop.wait()
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> LoadedConfig:
+    path = tmp_path / "config.toml"
+    path.write_text(
+        f"""
+[ledger]
+url = "sqlite:///{tmp_path}/ledger.db"
+
+[inbox.main]
+site_id = "11111111-1111-4111-8111-111111111111"
+api_key = {{ env = "WIX_KEY" }}
+
+[sources.mail]
+connector = "maildir"
+path = "{tmp_path}"
+"""
+    )
+    return load(path)
+
+
+@pytest.fixture
+def running(loaded: LoadedConfig, monkeypatch: pytest.MonkeyPatch) -> Daemon:
+    """A daemon with a runtime that is a stub."""
+    monkeypatch.setattr(StubRuntime, "made", [], raising=False)
+    monkeypatch.setattr(StubRuntime, "start_fails", False, raising=False)
+    monkeypatch.setattr(module, "Runtime", StubRuntime)
+    daemon = Daemon(loaded)
+    daemon.ledger = cast("Ledger", None)  # the stub does not look at it
+    daemon.runtime = cast("Runtime", StubRuntime())
+    daemon._state = "running"
+    return daemon
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WIX_KEY", "sandbox-api-key")
+
+
+async def test_a_reload_goes_on_when_its_operator_goes_away(running: Daemon) -> None:
+    """Ctrl-C while the old runtime drains must not leave a daemon that does nothing."""
+    running._schedule()
+    asked = asyncio.create_task(running.reload())
+    old = StubRuntime.made[0]
+    await until(lambda: old.stopping, "the old runtime drains")
+    asked.cancel()
+    await asyncio.wait([asked])
+    old.may_stop.set()
+    await until(lambda: len(StubRuntime.made) == 2 and StubRuntime.made[1].started, "the new one is at work")
+    await until(lambda: running._scheduler.running, "passes are planned")
+    await running._end_passes()
+
+
+async def test_a_daemon_whose_new_runtime_cannot_start_still_ends_in_order(running: Daemon) -> None:
+    running._schedule()
+    StubRuntime.made[0].may_stop.set()
+    StubRuntime.start_fails = True
+    with pytest.raises(LedgerError):
+        await running.reload()
+    assert running._stop.is_set()
+    await running._end_passes()
+    assert isinstance(running._scheduler, AsyncIOScheduler)
+    assert not running._scheduler.running

@@ -1,0 +1,105 @@
+"""When an inbox is parked, and what lets it go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from sync.errors import AuthError, Scope, TemporaryError
+from sync.health import InboxHealth
+from sync.ledger import Ledger
+from sync.settings import InboxSettings
+from sync.testing import FakeClock
+from tests.unit.loop_desk import fresh_ledger
+
+DOWN = TemporaryError("503", code="inbox.server_error", scope=Scope.INBOX)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, ledger_template: Path, clock: FakeClock) -> Iterator[Ledger]:
+    opened = fresh_ledger(tmp_path, ledger_template)
+    opened.inboxes.load("main", "s", clock.now())
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def health(ledger: Ledger, clock: FakeClock) -> InboxHealth:
+    settings = InboxSettings(
+        site_id="s", api_key=SecretStr("k"), park_after_failures=3, probe_seconds=10, probe_max_seconds=60
+    )
+    return InboxHealth("main", settings, ledger, clock)
+
+
+def pause_seconds(health: InboxHealth, clock: FakeClock) -> float:
+    assert health.parked is not None
+    return (health.parked.probe_at - clock.now()).total_seconds()
+
+
+async def test_failures_in_a_row_park_and_a_success_in_between_starts_anew(health: InboxHealth) -> None:
+    for _ in range(2):
+        await health.failed(DOWN)
+    health.worked()
+    for _ in range(2):
+        await health.failed(DOWN)
+    assert health.parked is None
+    await health.failed(DOWN)
+    assert health.parked is not None
+
+
+async def test_reads_that_work_do_not_hide_sends_that_fail(health: InboxHealth) -> None:
+    for _ in range(3):
+        await health.failed(DOWN, sending=True)
+        health.worked()
+    assert health.parked is not None
+
+
+async def test_a_refused_sign_in_parks_at_once_for_long(health: InboxHealth, clock: FakeClock) -> None:
+    await health.failed(AuthError("401", code="inbox.credentials_refused"))
+    assert pause_seconds(health, clock) == 60
+
+
+async def test_a_send_that_fails_on_trial_parks_at_once_and_pauses_grow(health: InboxHealth, clock: FakeClock) -> None:
+    for _ in range(3):
+        await health.failed(DOWN, sending=True)
+    pauses = [pause_seconds(health, clock)]
+    for _ in range(4):
+        await health.probed(None)
+        assert health.on_trial
+        await health.failed(DOWN, sending=True)
+        pauses.append(pause_seconds(health, clock))
+    assert pauses == [10, 20, 40, 60, 60]
+
+
+async def test_a_send_that_works_ends_the_trial(health: InboxHealth, clock: FakeClock) -> None:
+    for _ in range(3):
+        await health.failed(DOWN, sending=True)
+    await health.probed(None)
+    health.sent()
+    await health.failed(DOWN, sending=True)
+    assert health.parked is None
+    for _ in range(2):
+        await health.failed(DOWN, sending=True)
+    assert pause_seconds(health, clock) == 10
+
+
+async def test_retry_after_is_waited_for(health: InboxHealth, clock: FakeClock) -> None:
+    for _ in range(3):
+        await health.failed(DOWN, retry_after_seconds=500)
+    assert pause_seconds(health, clock) == 500
+
+
+async def test_an_inbox_parked_by_the_last_process_is_probed_at_once(
+    health: InboxHealth, ledger: Ledger, clock: FakeClock
+) -> None:
+    ledger.inboxes.park("main", "x", "x", "x", None, clock.now())
+    await health.load()
+    assert pause_seconds(health, clock) == 0

@@ -1,0 +1,100 @@
+"""Leases are kept as long as possible, and not believed in for longer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sync.lease import LeaseKeeper
+from sync.ledger import LeaseLost, Ledger
+from sync.runtime import InboxSide
+from sync.settings import InboxSettings
+from sync.testing import FakeClock
+from tests.unit.loop_desk import fresh_ledger, until
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, ledger_template: Path) -> Iterator[Ledger]:
+    opened = fresh_ledger(tmp_path, ledger_template)
+    yield opened
+    opened.close()
+
+
+def keeper_of(ledger: Ledger, clock: FakeClock, holder: str = "me") -> LeaseKeeper:
+    return LeaseKeeper(ledger, clock, lease_seconds=30, alone=False, holder=holder)
+
+
+async def test_a_lease_is_valid_for_its_time_and_no_longer(ledger: Ledger) -> None:
+    clock = FakeClock()
+    lease = await keeper_of(ledger, clock).take("inbox:main")
+    assert lease is not None
+    assert lease.valid()
+    await clock.advance(30)
+    assert not lease.valid()
+
+
+async def test_another_keeper_gets_none(ledger: Ledger) -> None:
+    clock = FakeClock()
+    assert await keeper_of(ledger, clock).take("inbox:main") is not None
+    assert await keeper_of(ledger, clock, "other").take("inbox:main") is None
+
+
+async def test_a_bug_in_one_renewal_ends_no_other(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock()
+    keeper = keeper_of(ledger, clock)
+    bad, good = await keeper.take("inbox:bad"), await keeper.take("inbox:good")
+    assert bad is not None
+    assert good is not None
+    take, renewed = ledger.leases.take, 0
+
+    def fails_for_one(name: str, holder: str, ttl_seconds: float, *, force: bool = False) -> object:
+        nonlocal renewed
+        if name == "inbox:bad":
+            raise ZeroDivisionError
+        renewed += 1
+        return take(name, holder, ttl_seconds, force=force)
+
+    monkeypatch.setattr(ledger.leases, "take", fails_for_one)
+    running = asyncio.create_task(keeper.run())
+    for count in (1, 2, 3, 4):
+        await clock.advance(10)
+        await until(lambda count=count: renewed == count and clock.sleeping == 1, "it was renewed")  # type: ignore[misc]
+    assert good.valid()
+    assert not bad.valid()
+    running.cancel()
+
+
+async def test_a_lease_that_the_ledger_says_is_lost_is_not_used_again(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock()
+    keeper = keeper_of(ledger, clock)
+    side = InboxSide(
+        "main",
+        InboxSettings.model_validate({"site_id": "s", "api_key": "k"}),
+        ledger=ledger,
+        keeper=keeper,
+        badges={},
+        clock=clock,
+        alone=False,
+        lease_seconds=30,
+    )
+    ledger.inboxes.load("main", "s", clock.now())
+    tries = 0
+
+    def lost(*_args: object, **_more: object) -> int:
+        nonlocal tries
+        tries += 1
+        ledger.leases.take("inbox:main", "other", 3600, force=True)
+        raise LeaseLost("inbox:main")
+
+    monkeypatch.setattr(ledger.deliveries, "take_over", lost)
+    running = asyncio.create_task(side.run())
+    await until(lambda: tries == 1 and clock.sleeping == 1, "it stands by")
+    running.cancel()
+    await asyncio.wait([running])
+    await side.aclose()
+    assert tries == 1
