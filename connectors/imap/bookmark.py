@@ -13,12 +13,17 @@ from sync.message import Json
 from .uids import MAX_UID
 
 DOUBT_PASSES = 2
-"""So many passes a UIDVALIDITY that went down counts as a server's glitch (a replica behind, a backup mounted for a
-moment) before it is believed: RFC 3501 §2.3.1.1 lets it only grow."""
+"""So many passes a UIDVALIDITY or UIDNEXT that went down counts as a server's glitch (a replica behind, a backup mounted
+for a moment) before it is believed: RFC 3501 §2.3.1.1 lets both only grow."""
+
+
+def epoch_of(uidvalidity: int, turn: int) -> str:
+    """A numbering's name in the ledger: the UIDVALIDITY, and which turn of it this is if the server started over."""
+    return f"{uidvalidity}-{turn}" if turn else str(uidvalidity)
 
 
 class Doubt(BaseModel):
-    """A lower UIDVALIDITY that was seen, and in how many passes."""
+    """A numbering that went backwards: the UIDVALIDITY that was seen with it, and in how many passes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -29,7 +34,8 @@ class Doubt(BaseModel):
 class Bookmark(BaseModel):
     """Where to look next in a folder. `next` is the lowest UID that has not been listed yet: it follows what was
     listed, never what the server promised. `uidnext` and `messages` are what the server said at the last complete
-    look; while it says the same, nothing is new. `first`: the first look is not finished, `since` still applies."""
+    look; while it says the same, nothing is new. `first`: the first look is not finished, `since` still applies.
+    `turn`: how often the server gave away its UIDs anew under the same UIDVALIDITY (a backup was played back)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -40,6 +46,7 @@ class Bookmark(BaseModel):
     messages: int | None = None
     first: bool = False
     doubt: Doubt | None = None
+    turn: int = Field(0, ge=0)
 
     @classmethod
     def read(cls, cursor: Json) -> Bookmark | None:
@@ -73,7 +80,8 @@ class Verdict(Enum):
     NOTHING_NEW = "nothing_new"
     GO_ON = "go_on"
     FIRST = "first"
-    """As for the first time: no bookmark, another numbering, or a bookmark from beyond the folder's end."""
+    """As for the first time: no bookmark, another numbering, or a bookmark from beyond the folder's end, which means
+    that the UIDs in between will be given to other messages."""
     DOUBTFUL = "doubtful"
     """The numbering went backwards: wait whether it comes back."""
 
@@ -84,15 +92,24 @@ def judge(mark: Bookmark | None, look: Look, *, top: int | None = None) -> Verdi
     if mark is None:
         return Verdict.FIRST
     if look.uidvalidity != mark.uidvalidity:
-        if look.uidvalidity > mark.uidvalidity:
-            return Verdict.FIRST
-        seen_before = mark.doubt.passes if mark.doubt and mark.doubt.uidvalidity == look.uidvalidity else 0
-        return Verdict.FIRST if seen_before >= DOUBT_PASSES else Verdict.DOUBTFUL
+        return Verdict.FIRST if look.uidvalidity > mark.uidvalidity else _backwards(mark, look)
     if top is None:
         unchanged = look.uidnext is not None and (look.uidnext, look.messages) == (mark.uidnext, mark.messages)
         return Verdict.NOTHING_NEW if unchanged and not mark.first else Verdict.GO_ON
     beyond = look.uidnext is not None and mark.next > max(look.uidnext, top + 1)
-    return Verdict.FIRST if beyond else Verdict.GO_ON
+    return _backwards(mark, look) if beyond else Verdict.GO_ON
+
+
+def _backwards(mark: Bookmark, look: Look) -> Verdict:
+    seen_before = mark.doubt.passes if mark.doubt and mark.doubt.uidvalidity == look.uidvalidity else 0
+    return Verdict.FIRST if seen_before >= DOUBT_PASSES else Verdict.DOUBTFUL
+
+
+def turn_after(mark: Bookmark | None, look: Look, verdict: Verdict) -> int:
+    """The turn that the folder's UIDs are in after this look."""
+    if mark is None or mark.uidvalidity != look.uidvalidity:
+        return 0
+    return mark.turn + 1 if verdict is Verdict.FIRST else mark.turn
 
 
 def doubting(mark: Bookmark, look: Look) -> Bookmark:

@@ -11,7 +11,7 @@ from sync.connector import ConnectorConfig, ConnectorInfo, Finding, PassContext,
 from sync.errors import ConfigError, InboxSyncError, TemporaryError
 from sync.message import Batch, Content, Found, Gone, Json
 
-from .bookmark import Bookmark, Verdict, doubting
+from .bookmark import Bookmark, Verdict, doubting, epoch_of, turn_after
 from .client import LiteralTooLong
 from .config import ImapConfig, Tls
 from .folders import SENT, Folder, find_folder, is_special_use, near_names
@@ -48,6 +48,8 @@ class ImapConnector:
         self._looked_fully_at: dict[str, datetime] = {}
         self._careful: set[str] = set()
         self._fragile: set[tuple[str, str]] = set()
+        self._epochs: dict[str, str] = {}
+        """By stream, the numbering that the last pass saw."""
 
     @property
     def account(self) -> str:
@@ -116,16 +118,18 @@ class ImapConnector:
         folder = await self._folder(stream.key, ctx)
         listing = await self._look(stream, folder, mark, ctx)
         if listing.verdict is Verdict.DOUBTFUL and mark is not None:
-            ctx.log.warning(
-                "imap.uidvalidity_went_down", stream=stream.key, before=mark.uidvalidity, now=listing.look.uidvalidity
-            )
-            yield Batch((), cursor=doubting(mark, listing.look).write(), epoch=str(mark.uidvalidity))
+            before, now = (mark.uidvalidity, mark.next), (listing.look.uidvalidity, listing.look.uidnext)
+            ctx.log.warning("imap.numbering_went_down", stream=stream.key, before=before, now=now)
+            epoch = epoch_of(mark.uidvalidity, mark.turn)
+            yield Batch((), cursor=doubting(mark, listing.look).write(), epoch=epoch)
             return
+        turn = turn_after(mark, listing.look, listing.verdict)
+        epoch = self._epochs[stream.key] = epoch_of(listing.look.uidvalidity, turn)
         if listing.verdict is Verdict.NOTHING_NEW and mark is not None:
             same = mark.model_copy(update={"doubt": None})
-            yield Batch((), cursor=same.write(), epoch=listing.epoch, complete_until=looked_at)
+            yield Batch((), cursor=same.write(), epoch=epoch, complete_until=looked_at)
             return
-        async for batch in self._list(folder, mark, listing, looked_at, ctx):
+        async for batch in self._list(folder, mark, listing, looked_at, ctx, turn=turn):
             yield batch
 
     async def _look(self, stream: Stream, folder: Folder, mark: Bookmark | None, ctx: PassContext) -> Listing:
@@ -159,16 +163,20 @@ class ImapConnector:
         listing: Listing,
         looked_at: datetime,
         ctx: PassContext,
+        *,
+        turn: int,
     ) -> AsyncIterator[Batch]:
         first = mark is None or mark.first or listing.verdict is Verdict.FIRST
         since = ctx.since if first else None
-        uidvalidity, epoch = listing.look.uidvalidity, listing.epoch
+        uidvalidity = listing.look.uidvalidity
+        epoch = epoch_of(uidvalidity, turn)
         start = 1 if mark is None or listing.verdict is Verdict.FIRST else mark.next
         end = Bookmark(
             uidvalidity=uidvalidity,
             next=max(start, min(listing.top, MAX_UID) + 1),
             uidnext=listing.look.uidnext,
             messages=listing.look.messages,
+            turn=turn,
         )
         left, before_horizon = len(listing.uids), listing.before_horizon
         for uids in listing.uids.slices(self._config.batch_messages):
@@ -176,7 +184,7 @@ class ImapConnector:
             found = await self._headers(folder, epoch, [uid for uid in uids if str(uid) not in known], looked_at)
             wanted = [one for one in found if since is None or not _lies_before(one, since)]
             left -= len(uids)
-            after = end if not left else Bookmark(uidvalidity=uidvalidity, next=uids[-1] + 1, first=first)
+            after = end if not left else Bookmark(uidvalidity=uidvalidity, next=uids[-1] + 1, first=first, turn=turn)
             yield Batch(
                 tuple(wanted),
                 cursor=after.write(),
@@ -219,7 +227,7 @@ class ImapConnector:
         careful = folder.name in self._careful
 
         def job(wire: Wire, some: Sequence[int]) -> Loaded:
-            if not enter(wire, folder, epoch):
+            if self._epochs.get(stream.key, epoch) != epoch or not enter(wire, folder, epoch):
                 return Loaded({}, tuple(some))
             try:
                 return load_contents(wire, some, limit_bytes, careful=careful)

@@ -39,11 +39,6 @@ class Listing:
     uids: UidRanges = UidRanges()  # noqa: RUF009  an empty set, never added to
     before_horizon: int = 0
 
-    @property
-    def epoch(self) -> str:
-        """The numbering's name in the ledger."""
-        return str(self.look.uidvalidity)
-
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -99,10 +94,10 @@ def _search_since(wire: Wire, top: int, since: datetime) -> UidRanges:
 
 
 def enter(wire: Wire, folder: Folder, epoch: str) -> bool:
-    """Has the folder open under this numbering; False when it is numbered anew."""
+    """Has the folder open under this numbering; False when it is numbered anew, as far as its UIDVALIDITY tells."""
     if wire.selected != folder.wire or wire.opened is None:
         wire.examine(folder.wire)
-    return wire.opened is not None and str(wire.opened.uidvalidity) == epoch
+    return wire.opened is not None and str(wire.opened.uidvalidity) == epoch.partition("-")[0]
 
 
 def list_headers(wire: Wire, uids: Sequence[int], looked_at: datetime) -> list[Found]:
@@ -118,12 +113,14 @@ def list_headers(wire: Wire, uids: Sequence[int], looked_at: datetime) -> list[F
 def _fetch_headers(wire: Wire, uids: Sequence[int]) -> list[Fetched]:
     items = f"{_LIST_ITEMS} {_FOUR_HEADERS}<0.{MAX_HEADER_BYTES}>"
     try:
-        return wire.fetch(uid_set(uids), items)
+        shown = wire.fetch(uid_set(uids), items)
     except Refused as refused:
         if is_busy(refused.text):
             raise
         first_refusal = refused
-    shown: list[Fetched] = []
+    else:
+        return [one if _has_headers(one) else _asked_alone(wire, one) for one in shown]
+    shown = []
     refusals = 0
     for uid in uids:
         try:
@@ -137,6 +134,22 @@ def _fetch_headers(wire: Wire, uids: Sequence[int]) -> list[Fetched]:
     return shown
 
 
+def _has_headers(fetched: Fetched) -> bool:
+    return bool((fetched.header() or b"").strip())
+
+
+def _asked_alone(wire: Wire, bare: Fetched) -> Fetched:
+    """A message that came without any of its headers, asked for again by itself and without a limit: there are servers
+    that mix up what they send of several. Taken for what it is if that changes nothing."""
+    try:
+        again = wire.fetch(str(bare.uid), f"{_LIST_ITEMS} {_FOUR_HEADERS}")
+    except Refused as refused:
+        if is_busy(refused.text):
+            raise
+        return bare
+    return next((one for one in again if one.uid == bare.uid), bare)
+
+
 def _found(fetched: Fetched, looked_at: datetime) -> Found:
     headers = understand_headers(fetched.header() or b"")
     return Found(
@@ -144,7 +157,7 @@ def _found(fetched: Fetched, looked_at: datetime) -> Found:
         arrived_at=fetched.arrived_at or headers.written_at or looked_at,
         written_at=headers.written_at,
         size=fetched.size,
-        fingerprint=headers.fingerprint,
+        fingerprint=headers.fingerprint if _has_headers(fetched) else None,  # nothing is no proof of being the same
     )
 
 

@@ -23,3 +23,10 @@ def id_in(value: Json) -> str | None:
     if isinstance(value, str) and len(value) <= MAX_ID_CHARS and _ID.fullmatch(value):
         return value
     return None
+
+
+def message_id_in(value: Json) -> str | None:
+    """A message's id out of an answer: documented as a decimal string, taken as a number too. None when it is none."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) and value else None

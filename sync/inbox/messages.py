@@ -11,7 +11,7 @@ from sync.budget import Priority
 from sync.errors import Scope, TemporaryError
 from sync.inbox.calls import Calls
 from sync.inbox.errors import CONVERSATION_GONE_CODES, INBOX_NOT_FOUND, refusal, unreadable
-from sync.inbox.ids import checked_id
+from sync.inbox.ids import checked_id, message_id_in
 from sync.inbox.outcome import moment_of, sequence_of
 from sync.message import Json
 
@@ -123,8 +123,8 @@ def message_in(value: Json, offset: timedelta) -> InboxMessage | None:
     """A message out of a list, None when it has no id. `offset`: the service's clock minus ours. Pure."""
     if not isinstance(value, dict):
         return None
-    message_id = value.get("id")
-    if not isinstance(message_id, str) or not message_id:
+    message_id = message_id_in(value.get("id"))
+    if message_id is None:
         return None
     created_at = moment_of(value.get("createdDate"))
     return InboxMessage(

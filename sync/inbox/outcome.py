@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 from sync.errors import AuthError
 from sync.http import Answered, Exchange, Failed, Why, parse_json
 from sync.inbox.errors import CONVERSATION_GONE_CODES, INBOX_NOT_FOUND, Fault, fault_of, refusal, request_id_of
+from sync.inbox.ids import message_id_in
 from sync.message import Json
 from sync.render import same_content
 
@@ -108,8 +109,8 @@ def _no_answer(failed: Failed) -> SendOutcome:
 def _accepted(answered: Answered, sent: Json) -> SendOutcome:
     body, _ = parse_json(answered.body)
     message = body.get("message") if isinstance(body, dict) else None
-    message_id = message.get("id") if isinstance(message, dict) else None
-    if not isinstance(message, dict) or not isinstance(message_id, str) or not message_id:
+    message_id = message_id_in(message.get("id")) if isinstance(message, dict) else None
+    if not isinstance(message, dict) or message_id is None:
         return Unclear(200, "inbox.unreadable_answer", "the answer to a send does not say which message it became")
     app_id = message.get("appId")
     return Accepted(

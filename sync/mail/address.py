@@ -35,6 +35,7 @@ _QUOTED = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
 _PAIR = re.compile(r"\\(.)", re.DOTALL)
 _PARENTHESIS = re.compile(r"\\.|[()]", re.DOTALL)
 _ANGLE_END = re.compile(r"[<>;]")
+_INNER_COMMENT = re.compile(r"\((?:[^()\\]|\\.)*\)", re.DOTALL)
 _UNWANTED = re.compile("[\x00-\x20\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 
 
@@ -196,7 +197,10 @@ def _angle(text: str, start: int) -> tuple[str, int]:
     """What stands between angle brackets and where it ends; without a closing one it ends at the next comma."""
     match = _ANGLE_END.search(text, start + 1)
     if match is not None and match.group() == ">":
-        return text[start + 1 : match.start()], match.end()
+        inner = text[start + 1 : match.start()]
+        if "(" in inner and '"' not in inner:
+            inner = _INNER_COMMENT.sub("", inner)
+        return inner, match.end()
     stop = len(text) if match is None else match.start()
     comma = text.find(",", start + 1, stop)
     stop = stop if comma == -1 else comma

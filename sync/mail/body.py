@@ -174,6 +174,8 @@ class BodyReader:
         if len(said) > MAX_PLACEHOLDER_CHARS or (_WORD.search(said) and not _PLACEHOLDER.search(said)):
             return plain
         shown = self._join(rich)
+        if shown.split() == said.split():  # no notice: a short text that speaks of HTML
+            return plain
         return rich if _WORD.search(shown) and len(shown) > len(said) // 2 else plain
 
     # -- from parts to text

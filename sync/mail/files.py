@@ -69,8 +69,8 @@ def filename_of(raw: bytes, part: Part) -> str:
     if declared:
         return declared
     if part.mime_type in {"message/rfc822", "message/global"}:
-        subject = safe_filename(nested_subject(raw, part))
-        return f"{subject or 'message'}.eml"
+        subject = re.sub(r"[/\\]", "-", nested_subject(raw, part))  # a title with a slash is no path
+        return safe_filename(f"{subject.strip(' .') or 'message'}.eml")
     description = safe_filename(clean_line(decode_value(part.header.raw("content-description"))))
     if description and "." in description:
         return description

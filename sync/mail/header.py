@@ -39,6 +39,9 @@ _COLON = 0x3A
 _MBOX_SEPARATOR = re.compile(rb">?From [ \t]{0,5}[^ \t:]")
 """A line that an mbox file puts in front of a mail, and that some tools leave there."""
 
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_WHITE_SPACE = re.compile(rb"\s*")
+
 _EMPTY_LINE = re.compile(rb"\n\r?\n")
 _FOLD = re.compile(rb"\r?\n[ \t]*|\r")
 _KNOWN = frozenset(
@@ -82,9 +85,9 @@ def read_header(raw: bytes, start: int, end: int) -> HeaderFields:
     """The header that begins at `start`. It ends at an empty line, at a line that cannot belong to a header (the body
     begins there), at a line that begins with `--` (a delimiter), or at `end`."""
     found = HeaderFields()
-    position = start
-    if _MBOX_SEPARATOR.match(raw, start, end) is not None:
-        position = _line_end(raw, start, end)
+    position = start or _mail_start(raw, end)
+    if _MBOX_SEPARATOR.match(raw, position, end) is not None:
+        position = _line_end(raw, position, end)
     last_byte = min(end, start + MAX_HEADER_BYTES)
     while position < end:
         if position >= last_byte:
@@ -104,6 +107,14 @@ def read_header(raw: bytes, start: int, end: int) -> HeaderFields:
             _keep(found, name, raw, value_start, position)
     found.offset = _body_after(raw, position, end) if found.cut else position
     return found
+
+
+def _mail_start(raw: bytes, end: int) -> int:
+    """Where a mail's header begins: after a byte order mark, which editors put in front of a file, and after white
+    space and empty lines if a well-known field follows."""
+    start = len(_BYTE_ORDER_MARK) if raw.startswith(_BYTE_ORDER_MARK, 0, end) else 0
+    space = _WHITE_SPACE.match(raw, start, end)
+    return space.end() if space is not None and _header_goes_on(raw, space.end(), end) else start
 
 
 def _name_at(raw: bytes, position: int, line_stop: int) -> tuple[str, int]:

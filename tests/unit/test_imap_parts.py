@@ -22,7 +22,7 @@ from connectors.imap.answers import (
     read_status,
     search_date,
 )
-from connectors.imap.bookmark import DOUBT_PASSES, Bookmark, Look, Verdict, doubting, judge
+from connectors.imap.bookmark import DOUBT_PASSES, Bookmark, Look, Verdict, doubting, judge, turn_after
 from connectors.imap.config import ImapConfig, Tls
 from connectors.imap.faults import Stage, translate
 from connectors.imap.folders import Folder, find_folder, near_names
@@ -137,9 +137,15 @@ class TestJudge:
         mark = doubting(doubting(self.mark, Look(99)), Look(99))
         assert judge(mark, Look(98)) is Verdict.DOUBTFUL
 
-    def test_a_bookmark_beyond_the_end_is_first_sight(self) -> None:
-        mark = Bookmark(uidvalidity=100, next=9000)
-        assert judge(mark, Look(100, 51, 50), top=50) is Verdict.FIRST
+    def test_a_bookmark_beyond_the_end_is_a_glitch_for_two_passes_and_then_another_turn(self) -> None:
+        mark, look = Bookmark(uidvalidity=100, next=9000, turn=1), Look(100, 51, 50)
+        for _pass in range(DOUBT_PASSES):
+            assert judge(mark, look, top=50) is Verdict.DOUBTFUL
+            mark = doubting(mark, look)
+        assert judge(mark, look, top=50) is Verdict.FIRST
+        assert turn_after(mark, look, Verdict.FIRST) == 2
+        assert turn_after(mark, look, Verdict.GO_ON) == 1
+        assert turn_after(mark, Look(101, 51, 50), Verdict.FIRST) == 0
 
     def test_a_uidnext_that_lags_behind_proves_nothing(self) -> None:
         assert judge(self.mark, Look(100, 7, 50), top=50) is Verdict.GO_ON

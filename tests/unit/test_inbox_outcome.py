@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sync.http import Answered, Failed, Phase, Why
+from sync.inbox.messages import message_in
 from sync.inbox.outcome import (
     Accepted,
     NotWritten,
@@ -38,6 +39,16 @@ def test_200_with_the_message_is_accepted() -> None:
     assert outcome == Accepted("42", 42, NOW, "req-1", "app-1", text_changed=False)
 
 
+def test_numbers_where_decimal_strings_are_documented_are_the_same_id() -> None:
+    message = stored(SENT, 42) | {"id": 42, "sequence": 42}
+    outcome = read(200, {"message": message})
+    assert isinstance(outcome, Accepted)
+    assert (outcome.message_id, outcome.sequence) == ("42", 42)
+    listed = message_in(message, timedelta())
+    assert listed is not None
+    assert (listed.id, listed.sequence) == ("42", 42)
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -49,7 +60,8 @@ def test_200_with_the_message_is_accepted() -> None:
         {"message": None},
         {"message": {}},
         {"message": {"id": ""}},
-        {"message": {"id": 5}},
+        {"message": {"id": True}},
+        {"message": {"id": [5]}},
         b"[" * 100_000,
         b"\xff\xfe",
     ],

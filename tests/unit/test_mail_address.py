@@ -35,6 +35,12 @@ def test_an_address_has_one_normal_form(given: str, normal: str) -> None:
     assert normalise_address(given) == normal
 
 
+def test_comments_inside_angle_brackets_are_no_part_of_an_address() -> None:
+    value = b"Pete(A wonderful \\) chap) <pete(his account)@silly.test(his host)>, <jdoe@machine(comment).  example>"
+    found, _ = parse_addresses(value)
+    assert [participant.value for participant in found] == ["pete@silly.test", "jdoe@machine.example"]
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [

@@ -252,3 +252,26 @@ def test_headers_of_a_mail_that_was_not_loaded_make_a_message_with_a_note() -> N
     assert (message.subject, message.text) == ("holiday film", "")
     assert message.legibility is Legibility.PARTIAL
     assert message.notes == ("The content of this message was not loaded because of its size (31.2 MB).",)
+
+
+@pytest.mark.parametrize(
+    "before", [b"\xef\xbb\xbf", b" ", b"\n\r\n", b" " * 80 + b"\n", b"\xef\xbb\xbfFrom jo Mon Nov  2 2026\n"]
+)
+def test_what_editors_put_in_front_of_a_mail_hides_no_field(before: bytes) -> None:
+    raw = b"From: Jo <jo@x.y>\nSubject: s\n\n  text"
+    message = understand(before + raw)
+    assert isinstance(message, Message)
+    assert message.author is not None
+    assert (message.author.value, message.subject, message.text) == ("jo@x.y", "s", "  text")
+    assert message.legibility is Legibility.FULL
+    assert understand_headers(before + raw).fingerprint == understand_headers(raw).fingerprint
+
+
+def test_a_forwarded_mails_whole_subject_is_its_file_name() -> None:
+    raw = (
+        b"From: jo@x.y\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\nsee below\n--b\n"
+        b"Content-Type: message/rfc822\n\nSubject: a text/plain body\n\nhello\n--b--\n"
+    )
+    message = understand(raw)
+    assert isinstance(message, Message)
+    assert [attachment.filename for attachment in message.attachments] == ["a text-plain body.eml"]

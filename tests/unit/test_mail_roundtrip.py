@@ -5,7 +5,7 @@ from __future__ import annotations
 from email import policy
 from email.message import EmailMessage
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sync.mail import understand
@@ -18,6 +18,7 @@ LINES = st.lists(st.lists(WORDS, min_size=1, max_size=12).map(" ".join), min_siz
 FILES = st.lists(st.tuples(WORDS, st.binary(max_size=200)), max_size=4)
 
 
+@example(["we want", "HTML"], "s", "8bit", True, [], False)
 @given(LINES, WORDS, st.sampled_from(["quoted-printable", "base64", "8bit"]), st.booleans(), FILES, st.booleans())
 def test_text_subject_and_files_come_back(
     lines: list[str], subject: str, encoding: str, html: bool, files: list[tuple[str, bytes]], crlf: bool
