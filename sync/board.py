@@ -78,6 +78,7 @@ class Board:
         self._lanes: dict[str, _Lane] = {}
         self._lane_of: dict[int, str] = {}
         self._on_the_wire: set[str] = set()
+        self._awaited: frozenset[int] = frozenset()
         self._resolved: dict[int, tuple[str | None, str, datetime]] = {}
         self._ready: dict[str, list[tuple[bool, OrderKey, str]]] = {}
         self._unresolved: set[str] = set()
@@ -126,14 +127,24 @@ class Board:
             self._take_out(delivery_id)
             self._offer_all({key})
 
-    def set_on_the_wire(self, conversation_ids: Iterable[str]) -> set[str]:
-        """Which conversations have a delivery in `sending` or `unknown` that is not at work here: they wait. Returns
-        those that wait no more."""
+    def set_on_the_wire(self, conversation_ids: Iterable[str], participant_ids: Iterable[int] = ()) -> set[str]:
+        """Which conversations have a delivery in `sending` or `unknown` that is not at work here, and whose deliveries
+        these are: they wait. A participant waits in every conversation, since the one on the wire may have been merged
+        into another meanwhile. Returns the conversations that wait no more."""
         before = self._on_the_wire
-        self._on_the_wire = set(conversation_ids)
+        freed_people = self._awaited
+        self._on_the_wire, self._awaited = set(conversation_ids), frozenset(participant_ids)
         freed = before - self._on_the_wire
         self._offer_all({_conversation_key(c) for c in freed})
+        if freed_people - self._awaited:
+            self._offer_all(set(self._lanes))
         return freed
+
+    def _is_awaited(self, lane: _Lane) -> bool:
+        """Whether something of this lane is on the wire."""
+        if lane.key.removeprefix("c:") in self._on_the_wire:
+            return True
+        return bool(self._awaited) and any(row.participant_id in self._awaited for row in lane.rows.values())
 
     # ------------------------------------------------------------------ resolving
 
@@ -244,7 +255,7 @@ class Board:
         return sum(
             len(lane.rows)
             for lane in self._lanes.values()
-            if lane.key.removeprefix("c:") in self._on_the_wire
+            if self._is_awaited(lane)
             or waits_for_retry(lane.head(), now)
             or not is_released(lane.head(), self._known_until(lane.head().source), now)
         )
@@ -294,7 +305,7 @@ class Board:
     def _offer_all(self, keys: Iterable[str]) -> None:
         for key in keys:
             lane = self._lanes.get(key)
-            if lane is None or lane.busy or not key.startswith("c:") or key[2:] in self._on_the_wire:
+            if lane is None or lane.busy or not key.startswith("c:") or self._is_awaited(lane):
                 continue
             head = lane.head()
             if head.source not in self._ready:
@@ -311,7 +322,7 @@ class Board:
         while heap:
             backfill, order, key = heap[0]
             lane = self._lanes.get(key)
-            if lane is None or lane.busy or key[2:] in self._on_the_wire:
+            if lane is None or lane.busy or self._is_awaited(lane):
                 self._pop_offer(heap)
                 continue
             head = lane.head()

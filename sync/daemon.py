@@ -29,7 +29,7 @@ from sync.ledger import Ledger
 from sync.logs import configure, keep_secret
 from sync.notify import notify
 from sync.operate import Operator
-from sync.poll import PassReport
+from sync.passes import PassReport
 from sync.runtime import Runtime
 
 log = structlog.get_logger()

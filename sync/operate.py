@@ -10,8 +10,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
-import structlog
-
 from sync import __version__
 from sync.answers import (
     CheckAnswer,
@@ -22,29 +20,25 @@ from sync.answers import (
     MoveAnswer,
     MoveArgs,
     OnProgress,
-    Progress,
     ReloadAnswer,
     SourceAnswer,
     SourceListAnswer,
     SourceMoveAnswer,
     StatusAnswer,
     SyncAnswer,
-    SyncSourceAnswer,
-    worst_exit_code,
 )
 from sync.clock import Clock, SystemClock
 from sync.config import LoadedConfig, load
 from sync.connector import Fetches
-from sync.errors import ConfigError, InboxSyncError, Interrupted, LedgerError, TemporaryError
+from sync.errors import ConfigError, LedgerError
 from sync.examine import Examination
 from sync.lease import new_holder
 from sync.ledger import Ledger, MessageFilter, Moved, Status
-from sync.poll import PassReport
-from sync.preview import preview_source
+from sync.onepass import OnePass, preview
+from sync.passes import PassReport
 from sync.runtime import Runtime
 from sync.settings import LedgerSettings
 from sync.show import (
-    bug_of,
     fault_of,
     inbox_answer,
     message_row,
@@ -52,14 +46,8 @@ from sync.show import (
     source_answer,
     unknown_source_answer,
 )
-from sync.states import OPEN_DELIVERY_STATES, DeliveryState, MessageState
+from sync.states import DeliveryState, MessageState
 
-log = structlog.get_logger()
-
-QUIET_POLL_SECONDS = 0.05
-PROGRESS_SECONDS = 0.5
-PARKED_FOR_GOOD = frozenset({"inbox.credentials_refused", "inbox.not_permitted", "inbox.no_instance"})
-"""Why an inbox is parked until somebody does something; for other reasons it goes on by itself."""
 LIST_LIMIT = 100
 MOVE_LIMIT = 10_000
 
@@ -110,13 +98,18 @@ class Operator:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, loaded: LoadedConfig, *, writer: bool, stand_in: bool = False) -> AsyncIterator[Operator]:
+    async def open(
+        cls, loaded: LoadedConfig, *, writer: bool, stand_in: bool = False, must_exist: bool = False
+    ) -> AsyncIterator[Operator]:
         """An operator in this process, for when no daemon runs. `writer` takes the database's lock and brings it to
         head; a reader neither needs nor changes anything. `stand_in`: what only looks (check, a dry run) goes on with
-        an empty ledger that is thrown away when the real one cannot be used, and says so. Raises LedgerError."""
+        an empty ledger that is thrown away when the real one cannot be used, and says so. `must_exist`: a writer makes
+        no ledger where there is none. Raises LedgerError."""
         with contextlib.ExitStack() as stack:
             trouble = None
             try:
+                if must_exist:  # a mistyped command makes no ledger, least of all as the wrong user
+                    (await asyncio.to_thread(Ledger.open, loaded.settings.ledger, writer=False)).close()
                 ledger = await asyncio.to_thread(Ledger.open, loaded.settings.ledger, writer=writer)
             except LedgerError as error:
                 if not stand_in:
@@ -264,15 +257,30 @@ class Operator:
             if self._trouble is not None and self._trouble.code != "ledger.missing":
                 raise self._trouble  # without what it knows everything would look new
             async with self._runtime(self._loaded) as runtime:
-                return await self._preview(runtime, names, on_progress)
+                return await preview(runtime, names, on_progress)
+        named = source is not None
         if self._daemon is not None:
-            return await self._sync(self._daemon.runtime, names, on_progress, named=source is not None)
+            return await self._through(self._daemon, on_progress).run(names, named=named)
         async with self._runtime(self._loaded) as runtime:
             await runtime.start()
             try:
-                return await self._sync(runtime, names, on_progress, named=source is not None)
+                alone = OnePass(
+                    runtime, self._ledger, self._clock, on_progress, poll=runtime.poll_fully, is_given_up=lambda: False
+                )
+                return await alone.run(names, named=named)
             finally:
                 await runtime.stop(self._loaded.settings.daemon.grace_seconds)
+
+    def _through(self, daemon: RunningDaemon, on_progress: OnProgress) -> OnePass:
+        runtime = daemon.runtime
+        return OnePass(
+            runtime,
+            self._ledger,
+            self._clock,
+            on_progress,
+            poll=daemon.poll,
+            is_given_up=lambda: daemon.runtime is not runtime or daemon.describe()["state"] != "running",
+        )
 
     def _wanted_sources(self, source: str | None) -> list[str]:
         if source is None:
@@ -287,118 +295,6 @@ class Operator:
             )
         return [source]
 
-    async def _preview(self, runtime: Runtime, names: Sequence[str], on_progress: OnProgress) -> SyncAnswer:
-        answer: SyncAnswer = {
-            "ok": True,
-            "dry_run": True,
-            "sources": [],
-            "inboxes": [],
-            "previews": [],
-            "previews_left_out": 0,
-        }
-        codes: list[int] = []
-        for done, name in enumerate(names):
-            on_progress(_progress("polling", name, done, len(names), f"looking at {name}"))
-            line, error = await preview_source(runtime.pollers[name], answer)
-            answer["sources"].append(line)
-            codes.append(0 if error is None else error.exit_code)
-        codes += [error.exit_code for error in self._loaded.failed_sources.values()]
-        answer["exit_code"] = worst_exit_code(codes)
-        answer["ok"] = answer["exit_code"] == 0
-        return answer
-
-    async def _sync(
-        self, runtime: Runtime, names: Sequence[str], on_progress: OnProgress, *, named: bool
-    ) -> SyncAnswer:
-        before = _by_source(await self._ledger.call(self._ledger.overview.status))
-        reports: dict[str, PassReport] = {}
-        for done, name in enumerate(names):
-            on_progress(_progress("polling", name, done, len(names), f"polling {name}"))
-            reports[name] = await self._poll(runtime, name, named=named)
-        await self._until_quiet(runtime, names, on_progress)
-        status: Status = await self._ledger.call(self._ledger.overview.status)
-        after = _by_source(status)
-        lines = [_sync_line(name, runtime, reports[name], before.get(name, {}), after.get(name, {})) for name in names]
-        used = {line["inbox"] for line in lines}
-        inboxes = [answer for row in status.inboxes if (answer := inbox_answer(row))["name"] in used]
-        errors = [report.error for report in reports.values()] + (
-            [] if named else [*self._loaded.failed_sources.values()]
-        )
-        codes = [error.exit_code for error in errors if error is not None]
-        codes += [1 for line in lines if line["dead"]]
-        codes += [75 for line in lines if line["pending"] or line["unknown"]]
-        codes += [1 if fault["code"] in PARKED_FOR_GOOD else 75 for one in inboxes if (fault := one["fault"])]
-        exit_code = worst_exit_code(codes)
-        return {
-            "ok": exit_code == 0,
-            "exit_code": exit_code,
-            "dry_run": False,
-            "sources": lines,
-            "inboxes": inboxes,
-            "previews": [],
-            "previews_left_out": 0,
-        }
-
-    async def _poll(self, runtime: Runtime, name: str, *, named: bool) -> PassReport:
-        """A pass. A bug in a connector is this source's fault and stops no other one."""
-        try:
-            report = await (runtime.poll_fully(name) if self._daemon is None else self._daemon.poll(name))
-        except InboxSyncError:
-            raise
-        except Exception as error:
-            log.exception("pass.bug", source=name)
-            return PassReport(name, error=bug_of(error))
-        if report is None:
-            report = PassReport(name)
-            if named:
-                report.error = await self._why_not_polled(name)
-        return report
-
-    async def _why_not_polled(self, name: str) -> InboxSyncError:
-        known = await self._ledger.call(self._ledger.sources.get, name)
-        if known is not None and known.paused:
-            sentence, step = f"{name} is paused", f"inbox-sync source resume {name}"
-            return InboxSyncError(sentence, code="source.paused", next_step=step, source=name)
-        return TemporaryError(
-            f"another daemon polls {name} at the moment",
-            code="source.held_elsewhere",
-            next_step="nothing: what it finds is delivered all the same",
-            source=name,
-        )
-
-    async def _until_quiet(self, runtime: Runtime, names: Sequence[str], on_progress: OnProgress) -> None:
-        """Until nothing of these sources' inboxes can move any more."""
-        sides = {runtime.pollers[name].inbox for name in names}
-        total = 0
-        told_at = -PROGRESS_SECONDS
-        while True:
-            if self._daemon is not None and (
-                self._daemon.runtime is not runtime or self._daemon.describe()["state"] != "running"
-            ):
-                raise Interrupted(
-                    "the daemon is stopping, or has read its file again", next_step="type the command again in a moment"
-                )
-            quiet = all([await self._is_quiet(runtime, name) for name in sides])
-            if quiet or self._clock.elapsed_seconds() - told_at >= PROGRESS_SECONDS:
-                told_at = self._clock.elapsed_seconds()
-                waiting = _open_deliveries(await self._ledger.call(self._ledger.overview.status), sides)
-                total = max(total, waiting)
-                on_progress(_progress("delivering", "", total - waiting, total, f"{waiting} deliveries to go"))
-            if quiet:
-                return
-            await self._clock.sleep(QUIET_POLL_SECONDS)
-
-    async def _is_quiet(self, runtime: Runtime, inbox: str) -> bool:
-        """Whether nothing of this inbox can move now. Where another process delivers, the ledger tells."""
-        side = runtime.sides[inbox]
-        if side.serving is not None:
-            return await side.quiet()
-        status: Status = await self._ledger.call(self._ledger.overview.status)
-        parked = any(row.inbox.name == inbox and row.inbox.state == "parked" for row in status.inboxes)
-        lease = await self._ledger.call(self._ledger.leases.get, f"inbox:{inbox}")
-        elsewhere = lease is not None and lease.holder != runtime.keeper.holder
-        return not _open_deliveries(status, {inbox}) or (elsewhere and parked)
-
     @contextlib.asynccontextmanager
     async def _runtime(self, loaded: LoadedConfig) -> AsyncIterator[Runtime]:
         """The daemon's clients and connectors are busy with its passes: looking is done with fresh ones."""
@@ -407,20 +303,6 @@ class Operator:
             yield runtime
         finally:
             await runtime.aclose()
-
-
-def _open_deliveries(status: Status, inboxes: set[str]) -> int:
-    return sum(
-        count
-        for row in status.inboxes
-        if row.inbox.name in inboxes
-        for state, count in row.deliveries.items()
-        if state in OPEN_DELIVERY_STATES
-    )
-
-
-def _by_source(status: Status) -> dict[str, dict[str, int]]:
-    return {row.source.name: dict(row.deliveries) for row in status.sources}
 
 
 def _filter(args: MessageFilterArgs, *, limit: int) -> MessageFilter:
@@ -444,30 +326,3 @@ def _state(text: str) -> MessageState | DeliveryState:
             return states(text)
     names = sorted({*(s.value for s in MessageState), *(s.value for s in DeliveryState)})
     raise ConfigError(f'"{text}" is no state', code="command.arguments", next_step=f"one of {', '.join(names)}")
-
-
-def _progress(stage: str, about: str, done: int, total: int | None, sentence: str) -> Progress:
-    return {"stage": stage, "about": about, "done": done, "total": total, "sentence": sentence}
-
-
-def _sync_line(
-    name: str, runtime: Runtime, report: PassReport, before: dict[str, int], after: dict[str, int]
-) -> SyncSourceAnswer:
-    return {
-        "name": name,
-        "inbox": runtime.pollers[name].inbox,
-        "fault": None if report.error is None else fault_of(report.error),
-        "found": report.found,
-        "repeated": report.repeated,
-        "new": report.new,
-        "before_horizon": report.before_horizon,
-        "skipped": dict(report.skipped),
-        "dead_messages": dict(report.dead),
-        "sent": after.get("sent", 0) - before.get("sent", 0),
-        "late": after.get("late", 0) - before.get("late", 0),
-        "pending": after.get("pending", 0) + after.get("sending", 0),
-        "unknown": after.get("unknown", 0),
-        "held": after.get("held", 0),
-        "dead": after.get("dead", 0) - before.get("dead", 0),
-        "seconds": report.seconds,
-    }

@@ -3,94 +3,37 @@
     connector.poll ─batch─▶ headers judged ▶ new to the ledger? ▶ content fetched, addressed ▶ rows + deliveries + cursor
 
 A crash can neither lose nor skip: rows and cursor commit together. A batch whose contents could not be fetched is
-recorded as `found`; such rows are fetched one by one in later passes, so that one bad message costs one message.
+recorded as `found`; `sync.fetch` loads such rows later.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
 
 from sync.clock import Clock
-from sync.connector import Aborts, Connector, Fetches, Http, PassContext, Stream
+from sync.connector import Connector, Fetches, Http, PassContext, Stream
 from sync.decide import (
     HOLDS_NO_CLAIM,
-    Dead,
-    Loaded,
     Seen,
     Skip,
     SourceRules,
-    Vanished,
-    address_message,
     backoff_seconds,
     see,
 )
-from sync.errors import AuthError, ConfigError, InboxSyncError, MessageError, Scope, TemporaryError
-from sync.ledger import FoundRow, Ledger, Mark, PassEnd, SourceRow, StreamRow, View
+from sync.errors import AuthError, ConfigError, InboxSyncError, MessageError, TemporaryError
+from sync.fetch import Fetcher, abort, is_about_messages, verdict_on
+from sync.ledger import Ledger, Mark, PassEnd, SourceRow, StreamRow, View
 from sync.mail.address import OwnAddresses, normalise_address, split_addresses
-from sync.mail.machine import is_loop
-from sync.message import Batch, Content, Found, Gone, Message, Unreadable
+from sync.message import Batch, Content, Found, Gone
+from sync.passes import FIRST_LOAD_WAIT_SECONDS, MAX_BACKOFF_SECONDS, PassReport, PassTerms
 from sync.settings import SourceSettings
-from sync.states import Reason
 
 log = structlog.get_logger()
-
-FIRST_LOAD_WAIT_SECONDS = 600.0
-"""While a source is loaded for the first time its rows wait for its other streams, at most so long; the end of the pass
-lets them go."""
-CLOCK_GRAIN = timedelta(seconds=1)
-"""Services tell arrival in whole seconds. What arrived in the second of the horizon was there before if the first look
-saw it, and came after if a later look did."""
-FETCH_AT_ONCE = 50
-MAX_BACKOFF_SECONDS = 900.0
-FETCH_RETRY_SECONDS = 30.0
-FETCH_SHARE = 0.5
-"""The part of a pass's time that one fetch may take: what hangs at a message must end before the pass does, or it would
-hang there in every pass."""
-FETCH_HUNG = "source.fetch_hung"
-FAILURES_IN_A_ROW = 3
-"""After so many fetches of single messages failed in a row, it is the source that fails."""
-
-
-@dataclass(slots=True)
-class PassReport:
-    """What one pass did. `error` is why it ended early or which stream failed; `spool_full`: there is more to load when
-    there is room."""
-
-    source: str
-    found: int = 0
-    repeated: int = 0
-    new: int = 0
-    before_horizon: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-    dead: Counter[str] = field(default_factory=Counter)
-    deliveries: int = 0
-    error: InboxSyncError | None = None
-    spool_full: bool = False
-    abandoned: bool = False
-    fetched: int = 0
-    good_streams: int = 0
-    next_wait_seconds: float = 0.0
-    seconds: float = 0.0
-
-    def plus(self, later: PassReport) -> PassReport:
-        """This pass and a later one, told as one."""
-        return replace(
-            later,
-            found=self.found + later.found,
-            repeated=self.repeated + later.repeated,
-            new=self.new + later.new,
-            before_horizon=self.before_horizon + later.before_horizon,
-            skipped=self.skipped + later.skipped,
-            dead=self.dead + later.dead,
-            deliveries=self.deliveries + later.deliveries,
-            seconds=self.seconds + later.seconds,
-        )
 
 
 class Poller:
@@ -113,14 +56,24 @@ class Poller:
         self.settings = settings
         self.inbox = inbox
         self.connector = connector
-        self._own = own_addresses
         self._ledger = ledger
         self._spool_max_bytes = spool_max_bytes
         self.http = http
         self._clock = clock
         self._running = asyncio.Lock()
         self._failed_streams: set[str] = set()
-        self._suspects: dict[int, _Suspect] = {}
+        self._terms = PassTerms(
+            name, settings, inbox=inbox, own_addresses=own_addresses, ledger=ledger, http=http, clock=clock
+        )
+        self._fetcher = Fetcher(
+            name,
+            settings,
+            connector=connector,
+            terms=self._terms,
+            ledger=ledger,
+            spool_max_bytes=spool_max_bytes,
+            clock=clock,
+        )
 
     async def load(self) -> SourceRow:
         """Makes the source known to the ledger; its start is fixed the first time."""
@@ -171,19 +124,18 @@ class Poller:
 
     def abort(self) -> None:
         """Closes the connector's sockets without waiting."""
-        if isinstance(self.connector, Aborts):
-            self.connector.abort()
+        abort(self.connector)
 
     # ------------------------------------------------------------------ the pass
 
     async def _streams(self, source: SourceRow, report: PassReport) -> None:
-        ctx = self.context(source)
+        ctx = self._terms.context(source)
         streams = await self.connector.streams(ctx)
         keys = [(stream.key, stream.role.value, rank) for rank, stream in enumerate(streams)]
         rows = await self._ledger.call(self._ledger.streams.load, self.name, keys, self._clock.now())
         by_key = {row.key: row for row in rows}
         named = {stream.key: stream for stream in streams}
-        await self._load_found(source, named, by_key, report)
+        await self._fetcher.load_found(source, named, by_key, report)
         # One that failed in the last pass goes last: if it ends this pass, too, the others were looked at.
         for stream in sorted(streams, key=lambda stream: stream.key in self._failed_streams):
             self._failed_streams.add(stream.key)
@@ -196,10 +148,10 @@ class Poller:
                 continue
             self._failed_streams.discard(stream.key)
             report.good_streams += 1
-        await self._load_suspects(source, named, by_key, report)
+        await self._fetcher.load_suspects(source, named, by_key, report)
 
     async def _stream(self, source: SourceRow, stream: Stream, row: StreamRow, report: PassReport) -> None:
-        ctx = self.context(source, row)
+        ctx = self._terms.context(source, row)
         batches = self.connector.poll(stream, row.cursor, ctx)
         try:
             async for batch in batches:
@@ -218,15 +170,15 @@ class Poller:
         report: PassReport,
     ) -> None:
         now = self._clock.now()
-        rules = self._rules(source, stream, row, batch.epoch)
-        view = self._view(source, row, batch.epoch)
+        rules = self._terms.rules(source, stream, row, batch.epoch)
+        view = self._terms.view(source, row, batch.epoch)
         seen = [self._see(found, rules, now) for found in batch.found]
         failure: InboxSyncError | None = None
         if seen and isinstance(self.connector, Fetches):
             wanted = await self._new_without_content(view, seen, report)
             contents: Mapping[str, Content] = {}
             try:
-                contents = await self._fetch(stream, batch.epoch, [one.external_id for one in wanted], ctx)
+                contents = await self._fetcher.fetch(stream, batch.epoch, [one.external_id for one in wanted], ctx)
             except (TemporaryError, MessageError) as error:
                 failure = error
             report.fetched += len(contents)
@@ -235,7 +187,7 @@ class Poller:
             batch.cursor, batch.epoch, batch.complete_until, batch.before_horizon, batch.complete_until is not None
         )
         recorded = await self._ledger.call(
-            self._ledger.messages.record, view, seen, mark, now, self._release_at(row, now)
+            self._ledger.messages.record, view, seen, mark, now, self._terms.release_at(row, now)
         )
         report.found += len(seen) + batch.before_horizon
         report.repeated += recorded.repeated
@@ -245,8 +197,8 @@ class Poller:
         report.dead.update(recorded.dead)
         report.deliveries += recorded.deliveries
         if failure is not None:
-            self._suspect(recorded.new_message_ids)
-            if not _is_about_messages(failure):
+            self._fetcher.suspect(recorded.new_message_ids)
+            if not is_about_messages(failure):
                 raise failure
 
     def _see(self, found: Found, rules: SourceRules, now: datetime) -> Seen:
@@ -257,17 +209,10 @@ class Poller:
     def _with_content(self, one: Seen, content: Content | None, rules: SourceRules) -> Seen:
         if one.skip is not None or content is None or isinstance(content, Gone):
             return one
-        verdict = self._verdict(content, rules)
+        verdict = verdict_on(content, rules)
         if isinstance(verdict, Skip) and verdict.reason in HOLDS_NO_CLAIM:
             return replace(one, claim_scope=None, content=verdict)
         return replace(one, content=verdict)
-
-    def _verdict(self, content: Message | Unreadable, rules: SourceRules) -> Loaded | Skip | Dead:
-        if isinstance(content, Unreadable):
-            return Dead(content.raw, content.why)
-        if is_loop(content):
-            return Skip(Reason.LOOP, "it carries the mark of a message this program made")
-        return address_message(content, rules)
 
     async def _new_without_content(self, view: View, seen: Sequence[Seen], report: PassReport) -> list[Seen]:
         """Those whose content is wanted now: new, not skipped, and with room in the spool."""
@@ -287,162 +232,24 @@ class Poller:
             wanted.append(one)
         return wanted
 
-    async def _fetch(self, stream: Stream, epoch: str, ids: Sequence[str], ctx: PassContext) -> Mapping[str, Content]:
-        if not ids or not isinstance(self.connector, Fetches):
-            return {}
-        seconds = self.settings.pass_timeout_seconds * FETCH_SHARE
-        try:
-            async with asyncio.timeout(seconds):
-                return await self.connector.fetch(stream, epoch, ids, ctx)
-        except TimeoutError:
-            self.abort()
-            raise TemporaryError(
-                f"loading {len(ids)} messages took longer than {seconds:g} s",
-                code=FETCH_HUNG,
-                next_step="nothing: they are loaded one by one; if it stays, raise pass_timeout_seconds",
-                source=self.name,
-            ) from None
-
-    # ------------------------------------------------------------------ rows that were found without content
-
-    async def _load_found(
-        self, source: SourceRow, streams: Mapping[str, Stream], rows: Mapping[str, StreamRow], report: PassReport
-    ) -> None:
-        if not isinstance(self.connector, Fetches):
-            return
-        due = await self._due_fetches()
-        for group in _fetch_groups([row for row in due if not self._is_suspect(row)]):
-            if await self._is_spool_full(report):
-                return
-            try:
-                await self._load_group(source, streams, rows, group, report)
-            except (TemporaryError, MessageError) as error:
-                self._suspect([one.message_id for one in group])
-                if not _is_about_messages(error):
-                    raise
-
-    async def _load_suspects(
-        self, source: SourceRow, streams: Mapping[str, Stream], rows: Mapping[str, StreamRow], report: PassReport
-    ) -> None:
-        """Messages with which a fetch failed, one by one and after everything else. A failure that may be the source's
-        counts against a message only when another one could be loaded: an outage must make nothing `gone`."""
-        if not isinstance(self.connector, Fetches):
-            return
-        due = [row for row in await self._due_fetches() if self._is_suspect(row)]
-        self._suspects = {row.message_id: self._suspects.get(row.message_id, _Suspect()) for row in due}
-        failed: list[FoundRow] = []
-        failures_in_a_row = 0
-        failure: InboxSyncError | None = None
-        for row in sorted(due, key=lambda row: (row.fetch_attempts, self._suspects[row.message_id].failures)):
-            if self._suspects[row.message_id].not_before > self._clock.elapsed_seconds():
-                continue
-            if failures_in_a_row == FAILURES_IN_A_ROW or await self._is_spool_full(report):
-                break
-            try:
-                await self._load_group(source, streams, rows, [row], report)
-                failures_in_a_row = 0
-            except (TemporaryError, MessageError) as error:
-                log.warning("message.not_fetched", source=self.name, message=row.message_id, code=error.code)
-                if _is_about_messages(error):
-                    await self._fetch_failed([row])
-                    continue
-                self._put_off(row)
-                failed.append(row)
-                failure = error
-                failures_in_a_row += 1
-                if error.code == FETCH_HUNG:
-                    break  # two of them would use up the pass
-        if report.fetched:
-            await self._fetch_failed(failed)
-        elif failure is not None:
-            raise failure
-
-    async def _due_fetches(self) -> Sequence[FoundRow]:
-        return await self._ledger.call(self._ledger.messages.to_fetch, self.name, self._clock.now(), FETCH_AT_ONCE * 20)
-
-    async def _is_spool_full(self, report: PassReport) -> bool:
-        full = await self._ledger.call(self._ledger.messages.spooled_bytes) >= self._spool_max_bytes
-        report.spool_full = report.spool_full or full
-        return full
-
-    def _is_suspect(self, row: FoundRow) -> bool:
-        return row.fetch_attempts > 0 or row.message_id in self._suspects
-
-    def _suspect(self, message_ids: Collection[int]) -> None:
-        for message_id in message_ids:
-            self._suspects.setdefault(message_id, _Suspect())
-
-    def _put_off(self, row: FoundRow) -> None:
-        failures = self._suspects[row.message_id].failures + 1
-        wait = backoff_seconds(failures, min(FETCH_RETRY_SECONDS, self.settings.every), MAX_BACKOFF_SECONDS)
-        self._suspects[row.message_id] = _Suspect(failures, self._clock.elapsed_seconds() + wait)
-
-    async def _load_group(
-        self,
-        source: SourceRow,
-        streams: Mapping[str, Stream],
-        rows: Mapping[str, StreamRow],
-        group: Sequence[FoundRow],
-        report: PassReport,
-    ) -> None:
-        stream = streams.get(group[0].stream)
-        generation, _, epoch = group[0].epoch.partition(":")
-        if stream is None or generation != str(source.generation):
-            await self._fetch_failed(group)
-            return
-        row = rows[stream.key]
-        rules = self._rules(source, stream, row, epoch)
-        ids = [one.external_id for one in group]
-        contents = await self._fetch(stream, epoch, ids, self.context(source, row))
-        report.fetched += len(contents)
-        missing, verdicts = [], {}
-        for one in group:
-            content = contents.get(one.external_id)
-            if content is None:
-                missing.append(one)
-                continue
-            verdict = Vanished(content.why) if isinstance(content, Gone) else self._verdict(content, rules)
-            verdicts[one.message_id] = verdict
-        now = self._clock.now()
-        report.deliveries += await self._ledger.call(
-            self._ledger.messages.load_contents, verdicts, now, self._release_at(row, now)
-        )
-        await self._fetch_failed(missing)
-
-    async def _fetch_failed(self, rows: Sequence[FoundRow]) -> None:
-        if not rows:
-            return
-        now = self._clock.now()
-        tries = max(row.fetch_attempts for row in rows) + 1
-        wait = backoff_seconds(tries, min(FETCH_RETRY_SECONDS, self.settings.every), MAX_BACKOFF_SECONDS)
-        gone = await self._ledger.call(
-            self._ledger.messages.fetch_failed,
-            [row.message_id for row in rows],
-            now,
-            now + timedelta(seconds=wait),
-            self.settings.max_fetch_attempts,
-        )
-        for message_id in gone:
-            log.warning("message.gone", source=self.name, message=message_id)
-
     # ------------------------------------------------------------------ looking only
 
     async def look(self) -> AsyncIterator[tuple[Stream, Sequence[Seen], Sequence[str], int]]:
         """What a pass would see, batch by batch: the stream, the messages, what the ledger would make of each, and how
         many were left out as before the horizon. Writes nothing; contents are not fetched."""
         source = await self._ledger.call(self._ledger.sources.get, self.name) or self._unrecorded()
-        ctx = self.context(source)
+        ctx = self._terms.context(source)
         rows = {row.key: row for row in await self._ledger.call(self._ledger.streams.of_source, self.name)}
         for rank, stream in enumerate(await self.connector.streams(ctx)):
             row = rows.get(stream.key) or StreamRow(
                 0, source.id, stream.key, stream.role, rank, None, None, None, None, 0
             )
-            async for batch in self.connector.poll(stream, row.cursor, self.context(source, row)):
+            async for batch in self.connector.poll(stream, row.cursor, self._terms.context(source, row)):
                 now = self._clock.now()
-                rules = self._rules(source, stream, row, batch.epoch)
+                rules = self._terms.rules(source, stream, row, batch.epoch)
                 seen = [self._see(found, rules, now) for found in batch.found]
                 verdicts = await self._ledger.call(
-                    self._ledger.messages.judge, self._view(source, row, batch.epoch), seen
+                    self._ledger.messages.judge, self._terms.view(source, row, batch.epoch), seen
                 )
                 yield stream, seen, verdicts, batch.before_horizon
 
@@ -474,55 +281,7 @@ class Poller:
         start = self.settings.start
         return None if start == "all" else now if start == "now" else start
 
-    # ------------------------------------------------------------------ small parts
-
-    def context(self, source: SourceRow, row: StreamRow | None = None) -> PassContext:
-        """What the connector is given for this pass."""
-
-        async def known(epoch: str, ids: Sequence[str]) -> frozenset[str]:
-            if row is None:
-                return frozenset()
-            return await self._ledger.call(self._ledger.messages.known, row.id, _place_epoch(source, epoch), list(ids))
-
-        now = self._clock.now()
-        return PassContext(
-            log=log.bind(source=self.name),
-            now=self._clock.now,
-            deadline_at=now + timedelta(seconds=self.settings.pass_timeout_seconds),
-            size_limit_bytes=self.settings.size_limit_bytes,
-            since=source.horizon,
-            known=known,
-            http=self.http,
-        )
-
-    def _rules(self, source: SourceRow, stream: Stream, row: StreamRow, epoch: str) -> SourceRules:
-        live = row.first_loaded_at is not None
-        return SourceRules(
-            inbox=self.inbox,
-            source=self.name,
-            role=stream.role,
-            horizon=source.horizon,
-            horizon_slack=CLOCK_GRAIN if live and row.epoch == epoch else timedelta(0),
-            known_until=row.complete_until if live else None,
-            max_age=timedelta(days=self.settings.max_age_days),
-            duplicates=self.settings.duplicates,
-            is_own=self._own.matches,
-        )
-
-    def _view(self, source: SourceRow, row: StreamRow, epoch: str) -> View:
-        return View(
-            source=self.name,
-            source_id=source.id,
-            stream_id=row.id,
-            stream_rank=row.rank,
-            inbox=self.inbox,
-            epoch=_place_epoch(source, epoch),
-        )
-
-    def _release_at(self, row: StreamRow, now: datetime) -> datetime:
-        first_load = row.first_loaded_at is None
-        wait = self.settings.order_wait_seconds
-        return now + timedelta(seconds=max(wait, FIRST_LOAD_WAIT_SECONDS) if first_load and wait else wait)
+    # ------------------------------------------------------------------ its end
 
     async def _end(self, source: SourceRow, report: PassReport) -> None:
         now = self._clock.now()
@@ -560,38 +319,3 @@ class Poller:
         wait = backoff_seconds(failures, self.settings.every, max(self.settings.every, MAX_BACKOFF_SECONDS))
         asked = error.retry_after_seconds if isinstance(error, TemporaryError) else None
         return max(wait, asked or 0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class _Suspect:
-    """A message in whose company a fetch failed: how often, and when (by the elapsed clock) it is tried again."""
-
-    failures: int = 0
-    not_before: float = 0.0
-
-
-def _is_about_messages(error: InboxSyncError) -> bool:
-    """Whether an error of a fetch is about the messages asked for, and not about the source."""
-    return isinstance(error, MessageError) or (isinstance(error, TemporaryError) and error.scope is Scope.MESSAGE)
-
-
-def _place_epoch(source: SourceRow, epoch: str) -> str:
-    """The epoch as the ledger keeps it: another account under the same source name is another numbering."""
-    return f"{source.generation}:{epoch}"
-
-
-def _fetch_groups(rows: Sequence[FoundRow]) -> list[list[FoundRow]]:
-    """Rows to fetch together: of one stream and epoch."""
-    groups: list[list[FoundRow]] = []
-    for row in rows:
-        last = groups[-1] if groups else None
-        joins = (
-            last is not None
-            and (last[0].stream, last[0].epoch) == (row.stream, row.epoch)
-            and len(last) < FETCH_AT_ONCE
-        )
-        if joins and last is not None:
-            last.append(row)
-        else:
-            groups.append([row])
-    return groups

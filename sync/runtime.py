@@ -23,7 +23,8 @@ from sync.inbox import InboxClient
 from sync.lease import HeldLease, LeaseKeeper
 from sync.ledger import LeaseLost, Ledger
 from sync.mail.address import OwnAddresses
-from sync.poll import PassReport, Poller
+from sync.passes import PassReport
+from sync.poll import Poller
 from sync.reconcile import Reconciler
 from sync.settings import InboxSettings
 

@@ -144,6 +144,14 @@ def test_a_conversation_on_the_wire_waits() -> None:
     assert send_all(made) == [1]
 
 
+def test_a_participant_on_the_wire_waits_in_its_new_conversation_too() -> None:
+    made = board(waiting(1, conversation="merged"), waiting(2, conversation="c2", participant=2))
+    made.set_on_the_wire({"old"}, {1})
+    assert send_all(made) == [2]
+    made.set_on_the_wire(set(), set())
+    assert send_all(made) == [1]
+
+
 def test_live_goes_before_backfill() -> None:
     made = board(waiting(1, backfill=True), waiting(2, conversation="c2", participant=2))
     assert send_all(made) == [2, 1]

@@ -330,7 +330,7 @@ class Here:
         self._error = error
 
     @contextlib.asynccontextmanager
-    async def open(self, loaded: LoadedConfig, *, writer: bool, stand_in: bool = False) -> AsyncIterator[Here]:
+    async def open(self, loaded: LoadedConfig, *, writer: bool, **_more: bool) -> AsyncIterator[Here]:
         self.opened.append((writer, bool(loaded.secret_values)))
         if self._error is not None:
             raise self._error

@@ -16,7 +16,8 @@ from sync.errors import ConfigError, InboxSyncError, MessageError, Scope, Tempor
 from sync.ledger import Ledger, MessageFilter
 from sync.mail.address import OwnAddresses
 from sync.message import Batch, Content, Direction, Found, Json, Message, Participant, ParticipantKind
-from sync.poll import PassReport, Poller
+from sync.passes import PassReport
+from sync.poll import Poller
 from sync.settings import SourceSettings
 from tests.unit.loop_desk import fresh_ledger
 

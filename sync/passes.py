@@ -1,0 +1,144 @@
+"""What holds for every pass of one source, and what one pass did."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from sync.clock import Clock
+from sync.connector import Http, PassContext, Stream
+from sync.decide import SourceRules
+from sync.errors import InboxSyncError
+from sync.ledger import Ledger, SourceRow, StreamRow, View
+from sync.mail.address import OwnAddresses
+from sync.settings import SourceSettings
+
+log = structlog.get_logger()
+
+FIRST_LOAD_WAIT_SECONDS = 600.0
+"""While a source is loaded for the first time its rows wait for its other streams, at most so long; the end of the pass
+lets them go."""
+CLOCK_GRAIN = timedelta(seconds=1)
+"""Services tell arrival in whole seconds. What arrived in the second of the horizon was there before if the first look
+saw it, and came after if a later look did."""
+MAX_BACKOFF_SECONDS = 900.0
+
+
+@dataclass(slots=True)
+class PassReport:
+    """What one pass did. `error` is why it ended early or which stream failed; `spool_full`: there is more to load when
+    there is room."""
+
+    source: str
+    found: int = 0
+    repeated: int = 0
+    new: int = 0
+    before_horizon: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    dead: Counter[str] = field(default_factory=Counter)
+    deliveries: int = 0
+    error: InboxSyncError | None = None
+    spool_full: bool = False
+    abandoned: bool = False
+    fetched: int = 0
+    good_streams: int = 0
+    next_wait_seconds: float = 0.0
+    seconds: float = 0.0
+
+    def plus(self, later: PassReport) -> PassReport:
+        """This pass and a later one, told as one."""
+        return replace(
+            later,
+            found=self.found + later.found,
+            repeated=self.repeated + later.repeated,
+            new=self.new + later.new,
+            before_horizon=self.before_horizon + later.before_horizon,
+            skipped=self.skipped + later.skipped,
+            dead=self.dead + later.dead,
+            deliveries=self.deliveries + later.deliveries,
+            seconds=self.seconds + later.seconds,
+        )
+
+
+class PassTerms:
+    """What passes of one source have in common: what the connector is given, by what rules its messages are judged, and
+    how long its rows wait."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: SourceSettings,
+        *,
+        inbox: str,
+        own_addresses: OwnAddresses,
+        ledger: Ledger,
+        http: Http | None,
+        clock: Clock,
+    ) -> None:
+        self._name = name
+        self._settings = settings
+        self._inbox = inbox
+        self._own_addresses = own_addresses
+        self._ledger = ledger
+        self._http = http
+        self._clock = clock
+
+    def context(self, source: SourceRow, row: StreamRow | None = None) -> PassContext:
+        """What the connector is given for this pass."""
+
+        async def known(epoch: str, ids: Sequence[str]) -> frozenset[str]:
+            if row is None:
+                return frozenset()
+            return await self._ledger.call(self._ledger.messages.known, row.id, _place_epoch(source, epoch), list(ids))
+
+        now = self._clock.now()
+        return PassContext(
+            log=log.bind(source=self._name),
+            now=self._clock.now,
+            deadline_at=now + timedelta(seconds=self._settings.pass_timeout_seconds),
+            size_limit_bytes=self._settings.size_limit_bytes,
+            since=source.horizon,
+            known=known,
+            http=self._http,
+        )
+
+    def rules(self, source: SourceRow, stream: Stream, row: StreamRow, epoch: str) -> SourceRules:
+        """By what messages of this stream are judged."""
+        live = row.first_loaded_at is not None
+        return SourceRules(
+            inbox=self._inbox,
+            source=self._name,
+            role=stream.role,
+            horizon=source.horizon,
+            horizon_slack=CLOCK_GRAIN if live and row.epoch == epoch else timedelta(0),
+            known_until=row.complete_until if live else None,
+            max_age=timedelta(days=self._settings.max_age_days),
+            duplicates=self._settings.duplicates,
+            is_own=self._own_addresses.matches,
+        )
+
+    def view(self, source: SourceRow, row: StreamRow, epoch: str) -> View:
+        """How the ledger is asked about messages of this stream."""
+        return View(
+            source=self._name,
+            source_id=source.id,
+            stream_id=row.id,
+            stream_rank=row.rank,
+            inbox=self._inbox,
+            epoch=_place_epoch(source, epoch),
+        )
+
+    def release_at(self, row: StreamRow, now: datetime) -> datetime:
+        """Until when rows recorded now wait for others that may come before them."""
+        first_load = row.first_loaded_at is None
+        wait = self._settings.order_wait_seconds
+        return now + timedelta(seconds=max(wait, FIRST_LOAD_WAIT_SECONDS) if first_load and wait else wait)
+
+
+def _place_epoch(source: SourceRow, epoch: str) -> str:
+    """The epoch as the ledger keeps it: another account under the same source name is another numbering."""
+    return f"{source.generation}:{epoch}"
