@@ -299,7 +299,7 @@ class Poller:
             counts={"found": report.found, "new": report.new, "deliveries": report.deliveries},
         )
         # A first load that broke off goes on in the next pass: its rows wait for the streams that were not looked at yet.
-        broke_off = isinstance(error, TemporaryError) and source.last_good_pass_at is None
+        broke_off = error is not None and not isinstance(error, ConfigError) and source.last_good_pass_at is None
         wait = FIRST_LOAD_WAIT_SECONDS if broke_off else self.settings.order_wait_seconds
         release_by = now + timedelta(seconds=wait)
         await self._ledger.call(self._ledger.sources.pass_ended, self.name, now, end, release_by)

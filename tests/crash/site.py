@@ -1,0 +1,247 @@
+"""A small site to be shot at: a sandbox, a mailbox, a ledger, and the real program as a process."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from connectors.imap import ImapConfig, ImapConnector
+from connectors.maildir import MaildirConfig, MaildirConnector
+from sync.connector import Connector
+from sync.ledger import Ledger, MessageFilter
+from sync.ledger.rows import MessageLine, Status
+from sync.sandbox import Sandbox
+from sync.settings import LedgerSettings
+from sync.testing import Reader
+from tests.acceptance.harness import assert_each_once_in_order, seed_contacts, wait_for
+from tests.crash.points import Point
+from tests.crash.process import Running
+from tests.mailbag import OWN, Mail, Mailbag
+from tests.servers.dovecot import PASSWORD, Dovecot
+
+ENVIRON = {"WIX_KEY": "sandbox-api-key", "MAIL_PASSWORD": PASSWORD}
+SPOOL_BYTES = 1024 * 1024
+"""The smallest spool there is: two padded mails fill it."""
+PAD_BYTES = 700_000
+DONE_SECONDS = 30.0
+OPEN_STATES = ("pending", "sending", "unknown")
+
+
+class Mailboxes:
+    """Where the mails are: a Maildir with a folder for sent mail, or Dovecot."""
+
+    def __init__(self, folder: Path, dovecot: Dovecot | None) -> None:
+        self._path = folder / "mail"
+        self._dovecot = dovecot
+        self._count = 0
+        if dovecot is None:
+            for place in (self._path, self._path / ".Sent"):
+                for part in ("cur", "new", "tmp"):
+                    (place / part).mkdir(parents=True)
+
+    def put(self, mails: list[Mail], *, pad_bytes: int = 0) -> None:
+        """Delivers mails."""
+        for mail in mails:
+            raw = mail.raw
+            if pad_bytes:
+                head, _, body = raw.partition(b"\n\n")
+                raw = head + b"\nX-Pad: " + b"\n ".join([b"x" * 70] * (pad_bytes // 72)) + b"\n\n" + body
+            self._put(mail, raw)
+
+    def _put(self, mail: Mail, raw: bytes) -> None:
+        at = mail.arrived_at.timestamp()
+        if self._dovecot is not None:
+            self._dovecot.deliver("alice", mail.folder, raw, mtime=at)
+            return
+        self._count += 1
+        place = self._path if mail.folder == "INBOX" else self._path / f".{mail.folder}"
+        waiting = place / "tmp" / f"{int(at)}.M{self._count}.host"
+        waiting.write_bytes(raw)
+        os.utime(waiting, (at, at))
+        waiting.rename(place / "new" / waiting.name)
+
+    def toml(self) -> str:
+        """The source's own keys."""
+        if self._dovecot is None:
+            return f'connector = "maildir"\npath = "{self._path}"'
+        return (
+            f'connector = "imap"\nhost = "localhost"\nport = {self._dovecot.imaps_port}\n'
+            f'ca_file = "{self._dovecot.ca_file}"\nusername = "alice"\npassword = {{ env = "MAIL_PASSWORD" }}\n'
+            'folders = ["INBOX", "\\\\Sent"]'
+        )
+
+    def connector(self) -> Connector:
+        """Another connector to the same mailbox."""
+        if self._dovecot is None:
+            return MaildirConnector(MaildirConfig.model_validate({"path": self._path}))
+        return ImapConnector(
+            ImapConfig.model_validate(
+                {
+                    "host": "localhost",
+                    "port": self._dovecot.imaps_port,
+                    "ca_file": str(self._dovecot.ca_file),
+                    "username": "alice",
+                    "password": PASSWORD,
+                    "folders": ["INBOX", "\\Sent"],
+                }
+            )
+        )
+
+
+@dataclass
+class Site:
+    """All of it. `bag` holds the mails that must arrive."""
+
+    folder: Path
+    sandbox: Sandbox
+    ledger_url: str
+    mailboxes: Mailboxes
+    bag: Mailbag
+    config: Path = field(init=False)
+    _starts: int = 0
+
+    def __post_init__(self) -> None:
+        self.config = self.folder / "config.toml"
+        self.config.write_text(
+            CONFIG.format(
+                site=self, inbox=self.sandbox, own=OWN, spool_bytes=SPOOL_BYTES, mailboxes=self.mailboxes.toml()
+            )
+        )
+
+    def bring(self, count: int, *, pad_bytes: int = 0) -> None:
+        """More mails into the mailbox, from and to customers."""
+        self.mailboxes.put(self.bag.more(count, outgoing_share=0.3, to_many_share=0.5), pad_bytes=pad_bytes)
+
+    def know_contacts(self) -> None:
+        """Makes those contacts known to the site that the program could not guess."""
+        seed_contacts(self.sandbox, self.bag)
+
+    def proof(self, point: Point) -> Path:
+        """The file that is written when the point is reached."""
+        return self.folder / f"{point.name}.reached"
+
+    def start(self, point: Point | None = None, mode: str = "") -> Running:
+        """The program as an operator starts it, or stopping at a point."""
+        self._starts += 1
+        log = self.folder / f"daemon-{self._starts}.log"
+        stop = () if point is None else (point.name, mode, str(self.proof(point)))
+        return Running(self.config, log, ENVIRON, point=stop)
+
+    def run_until_all_is_done(self, running: Running | None = None) -> None:
+        """A daemon as an operator starts it (or `running`), until nothing is open, and its quiet end."""
+        daemon = running or self.start().ready()
+        try:
+            with self.ledger() as ledger:
+                begun = ledger.sources.get("support")
+                assert begun is not None
+                try:
+                    wait_for(
+                        lambda: self._all_done(ledger, since=begun.last_good_pass_at),
+                        "nothing is open",
+                        DONE_SECONDS,
+                    )
+                except AssertionError as error:
+                    raise AssertionError(f"{error}\n{ledger.overview.status()}\n{daemon.log()[-6000:]}") from None
+            assert daemon.stop() == 0
+        finally:
+            daemon.kill()
+
+    def _all_done(self, ledger: Ledger, *, since: object) -> bool:
+        status = ledger.overview.status()
+        source = status.sources[0]
+        return (
+            source.source.last_good_pass_at not in (None, since)
+            and not source.messages.get("found", 0)
+            and status.deliveries.get("sent", 0) >= self.bag.deliveries()
+            and not any(status.deliveries.get(state, 0) for state in OPEN_STATES)
+        )
+
+    def ledger(self) -> LedgerView:
+        """For reading, beside a running daemon."""
+        return LedgerView(self.ledger_url)
+
+    async def assert_whole(self) -> None:
+        """What must hold after every crash: one message per delivery, in order, one conversation and one contact per
+        customer, nothing open, and cursors behind which there is nothing."""
+        assert_each_once_in_order(self.sandbox, self.bag)
+        assert self.sandbox.stats()["messages"] == self.bag.deliveries()
+        assert len(self.sandbox.contacts()) == len(self.bag.expected())
+        with self.ledger() as ledger:
+            status = ledger.overview.status()
+            assert_counts(status, messages=len(self.bag.mails), deliveries=self.bag.deliveries())
+            lines = ledger.messages.list(MessageFilter(limit=1000))
+            ids = [delivery.inbox_message_id for line in lines for delivery in line.deliveries]
+            assert sorted(map(str, ids)) == sorted(message["id"] for message in self.sandbox.messages())
+            cursors = {row.key: json.dumps(row.cursor) for row in ledger.streams.of_source("support")}
+        assert len(cursors) == 2
+        await self._nothing_is_behind(cursors, lines)
+
+    async def _nothing_is_behind(self, cursors: dict[str, str], lines: Sequence[MessageLine]) -> None:
+        """A connector that is given these cursors finds nothing. (The one for files may ask for what is known.)"""
+        connector = self.mailboxes.connector()
+        reader = Reader(connector, cursors=cursors)
+        if isinstance(connector, MaildirConnector):
+            for line in lines:
+                reader.seen.setdefault((line.stream, ""), set()).add(line.external_id)
+        try:
+            assert await reader.run_pass() == []
+        finally:
+            await connector.aclose()
+
+
+def assert_counts(status: Status, *, messages: int, deliveries: int) -> None:
+    """Everything loaded, everything sent, and not a row more."""
+    assert {state: n for state, n in status.messages.items() if n} == {"loaded": messages}
+    assert {state: n for state, n in status.deliveries.items() if n} == {"sent": deliveries}
+
+
+class LedgerView:
+    """A ledger opened for reading."""
+
+    def __init__(self, url: str) -> None:
+        self._ledger = Ledger.open(LedgerSettings(url=url), writer=False)
+
+    def __enter__(self) -> Ledger:
+        return self._ledger
+
+    def __exit__(self, *_: object) -> None:
+        self._ledger.close()
+
+
+CONFIG = """
+[ledger]
+url = "{site.ledger_url}"
+spool_max_bytes = {spool_bytes}
+
+[daemon]
+log_format = "json"
+grace_seconds = "5s"
+lease_seconds = "1s"
+
+[inbox.main]
+site_id = "{inbox.site_id}"
+api_key = {{ env = "WIX_KEY" }}
+base_url = "{inbox.url}"
+own_addresses = ["{own}"]
+requests_per_minute = 1000000
+burst_requests = 100
+connect_timeout_seconds = "1s"
+answer_timeout_seconds = "2s"
+unknown_settle_seconds = "1500ms"
+first_look_seconds = "100ms"
+retry_first_seconds = "100ms"
+probe_seconds = "100ms"
+probe_max_seconds = "500ms"
+lane_hold_seconds = "20s"
+
+[sources.support]
+every = "200ms"
+start = "all"
+order_wait_seconds = "30s"
+{mailboxes}
+"""
+"""Everything is small, and the ratios are kept: a lease is longer than the way of a request in good times, settling
+takes as long as an answer may."""
