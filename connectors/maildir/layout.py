@@ -114,7 +114,9 @@ def _mboxes_in(path: Path) -> list[str]:
 
 
 def _sent_of_itself(config: MaildirConfig, mail_format: MailFormat) -> list[str]:
-    if config.folders != (INBOX,) or config.path.is_file():
+    if config.folders != (INBOX,):
+        return [name for name in config.folders if name.lstrip(".").removesuffix(".mbox") in _SENT_NAMES]
+    if config.path.is_file():
         return []
     for name in _SENT_NAMES:
         found = _locate(config.path, name, mail_format) or _locate(config.path, f"{name}.mbox", mail_format)

@@ -135,6 +135,12 @@ class TestMaildir:
         assert texts(await reader.run_pass()) == ["text 2", "text 3", "text 1"]
         assert await reader.run_pass() == []
 
+    async def test_a_named_folder_called_sent_holds_what_agents_sent(self, maildir: Path) -> None:
+        mailbox.Maildir(maildir, create=True).add_folder("Sent").close()
+        reader = reader_of(maildir, folders=["INBOX", "Sent"])
+        roles = {stream.key: stream.role for stream in await reader.connector.streams(reader.context())}
+        assert roles == {"INBOX": StreamRole.RECEIVED, "Sent": StreamRole.SENT}
+
     async def test_an_unchanged_folder_is_not_even_listed(self, maildir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         deliver(maildir, 1)
         long_ago = time.time() - 100
