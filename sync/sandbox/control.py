@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 
+from pydantic import TypeAdapter, ValidationError
+
 from sync.sandbox.conversations import Conversation, Message, Who
 from sync.sandbox.emulator import Emulator
 from sync.sandbox.errors import Refusal, SandboxError
@@ -14,6 +16,7 @@ from sync.sandbox.limits import API_KEY_APP_ID
 from sync.sandbox.operations import ConversationDump, Dump, MessageDump, SiteDump, Stats
 from sync.sandbox.settings import DEFAULT_API_KEY, ApiKey, Switches
 from sync.sandbox.values import JsonObject, as_list, as_object, as_text, at_path, is_guid
+from sync.sandbox.webhooks import Subscription
 from sync.sandbox.world import Site, new_id
 
 
@@ -41,6 +44,9 @@ class Control:
             "delete_contact": self._delete_contact,
             "revoke_tokens": lambda _: emulator.access.revoke_all(),
             "settle": lambda _: emulator.settle(everything=True),
+            "subscribe": self._subscribe,
+            "unsubscribe": lambda _: emulator.webhooks.unsubscribe(),
+            "webhooks": lambda _: emulator.webhooks.journal(),
         }
 
     @property
@@ -61,6 +67,12 @@ class Control:
                 raise SandboxError(f"{verb}: {problem.description or problem}") from problem
             finally:
                 self._emulator.changed.notify_all()
+
+    def _subscribe(self, given: JsonObject) -> str:
+        try:
+            return self._emulator.webhooks.subscribe(TypeAdapter(Subscription).validate_python(given))
+        except ValidationError as problem:
+            raise SandboxError(f"subscribe: {problem.errors()[0]['loc']} {problem.errors()[0]['msg']}") from problem
 
     # --- looking ----------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from sync.sandbox.schema import Problems
 from sync.sandbox.settings import Switches
 from sync.sandbox.store import JsonLines
 from sync.sandbox.values import MICROSECONDS, JsonObject, as_object, as_text, dump_json
+from sync.sandbox.webhooks import Webhooks
 from sync.sandbox.world import World
 
 BODY_ACTIONS = frozenset(ACTIONS) - CONNECTION_ACTIONS - HEAD_ACTIONS
@@ -75,7 +76,8 @@ class Emulator:
         self._data = data
         if data is not None:
             data.replay(self.world.replay)
-            self.world.on_change = data.append
+        self.webhooks = Webhooks()
+        self.world.on_change = self._tell
 
     @property
     def switches(self) -> Switches:
@@ -198,6 +200,11 @@ class Emulator:
         self._windows.clear()
 
     # --- inside -----------------------------------------------------------------------------------
+
+    def _tell(self, record: JsonObject) -> None:
+        if self._data is not None:
+            self._data.append(record)
+        self.webhooks.tell(record, self.world.now)
 
     def _open(self, request: Request, call: str) -> Entry:
         now = self.world.now

@@ -59,6 +59,7 @@ class Sandbox(Operations):
         self.app_secret = DEFAULT_APP_SECRET
         self.instance_id = DEFAULT_INSTANCE_ID
         self.emulator = Emulator(clock=clock, data=None if data is None else JsonLines(Path(data)))
+        self.emulator.webhooks.instance_id = self.instance_id
         self._control = Control(self.emulator)
         for site_id in self.sites:
             self.emulator.world.add_site(site_id)

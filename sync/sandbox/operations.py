@@ -263,3 +263,16 @@ class Operations(ABC):
     def settle(self) -> int:
         """Perform now whatever late commits are outstanding; how many."""
         return cast("int", self.do("settle"))
+
+    def subscribe(self, url: str, **options: object) -> str:
+        """Webhooks go to `url` from now on (loopback only); the public key to verify them with (PEM). Options:
+        `deadline_seconds`, `scale` (of the waits between tries), `duplicates` and `reordered` (shares), `echoes`."""
+        return cast("str", self.do("subscribe", url=url, **options))
+
+    def unsubscribe(self) -> int:
+        """No more webhooks; how many endpoints there were."""
+        return cast("int", self.do("unsubscribe"))
+
+    def webhooks(self) -> list[JsonObject]:
+        """Every delivery of an event: `url, eventId, eventType, attempts, statuses, delivered`."""
+        return cast("list[JsonObject]", self.do("webhooks"))
