@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from sync.sandbox import Sandbox, SandboxError
+from tests.needs import require
 from tests.unit.sandbox_wire import Wire
 
 
@@ -95,7 +96,8 @@ def test_an_event_is_signed_with_the_key_that_the_subscription_gave(
     (tmp_path / "key.pem").write_text(pem)
     (tmp_path / "signature").write_bytes(part(token, 2))
     (tmp_path / "signed").write_text(token.rpartition(".")[0])
-    command = ["openssl", "dgst", "-sha256", "-verify", "key.pem", "-signature", "signature", "signed"]
+    openssl = str(require("openssl", package="openssl"))
+    command = [openssl, "dgst", "-sha256", "-verify", "key.pem", "-signature", "signature", "signed"]
     assert "Verified OK" in subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     event = opened(token)
     assert event["eventType"] == "wix.contacts.v4.contact_created"
