@@ -69,8 +69,8 @@ class _Lane:
 
 
 class Board:
-    """What waits. Rows come in by `load`, leave by `remove`; `next_send` and `next_resolve` mark what they give as
-    busy until `finish_send` or `finish_resolve`."""
+    """What waits. Rows come in by `load`, leave by `finish_send` and `forget_missing`; `next_send` and `next_resolve`
+    mark what they give as busy until `finish_send` or `finish_resolve`."""
 
     def __init__(self, mapping_ttl: timedelta, known_until: Callable[[str], datetime | None]) -> None:
         self._mapping_ttl = mapping_ttl
@@ -119,13 +119,6 @@ class Board:
                 self._take_out(delivery_id)
                 touched.add(key)
         self._offer_all(touched)
-
-    def remove(self, delivery_id: int) -> None:
-        """The delivery is final, or not pending any more."""
-        key = self._lane_of.get(delivery_id)
-        if key is not None:
-            self._take_out(delivery_id)
-            self._offer_all({key})
 
     def set_on_the_wire(self, conversation_ids: Iterable[str], participant_ids: Iterable[int] = ()) -> set[str]:
         """Which conversations have a delivery in `sending` or `unknown` that is not at work here, and whose deliveries

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -28,7 +27,7 @@ class Parked:
 
 
 class InboxHealth:
-    """One inbox's. `changed` is set at every change, for the loops that wait."""
+    """One inbox's. `parked` is None while it takes deliveries."""
 
     def __init__(self, inbox: str, settings: InboxSettings, ledger: Ledger, clock: Clock) -> None:
         self._inbox = inbox
@@ -43,15 +42,12 @@ class InboxHealth:
         """A read works again since it was parked, but no send was answered yet: one at a time is tried."""
         self._sent_at: datetime | None = None
         self._well_since: datetime | None = None
-        self.opened = asyncio.Event()
-        self.opened.set()
 
     async def load(self) -> None:
         """An inbox that was parked when the last process ended is probed at once."""
         row = await self._ledger.call(self._ledger.inboxes.get, self._inbox)
         if row is not None and row.state == "parked":
             self.parked = Parked(row.code, row.sentence, row.next_step, self._clock.now())
-            self.opened.clear()
 
     def worked(self) -> None:
         """A read (or another call that can be repeated) was answered properly. This says nothing about sends."""
@@ -97,7 +93,6 @@ class InboxHealth:
             self._failures = self._failed_sends = 0
             await self._ledger.call(self._ledger.inboxes.unpark, self._inbox, self._clock.now())
             log.info("inbox.well_again", inbox=self._inbox)
-            self.opened.set()
             return
         self._probes += 1
         await self._park(error, self._wait_seconds(error))
@@ -110,7 +105,6 @@ class InboxHealth:
         now = self._clock.now()
         first = self.parked is None
         self.parked = Parked(error.code, error.sentence, error.next_step, now + timedelta(seconds=wait_seconds))
-        self.opened.clear()
         await self._ledger.call(
             self._ledger.inboxes.park,
             self._inbox,

@@ -94,7 +94,7 @@ class LeaseKeeper:
     async def _renew(self, name: str, held: HeldLease) -> None:
         started = self._clock.elapsed_seconds()
         try:
-            lease = await self._ledger.call(self._ledger.leases.take, name, self.holder, self._lease_seconds)
+            lease = await self._ledger.call(self._ledger.leases.renew, name, self.holder, self._lease_seconds)
         except InboxSyncError as error:
             log.warning("lease.not_renewed", lease=name, code=error.code)
             return

@@ -41,7 +41,6 @@ ROUTES: Mapping[tuple[str, tuple[str, ...]], str] = MappingProxyType(
     }
 )
 """Every emulated call. `*` is an id in the path."""
-CALLS = tuple(dict.fromkeys(ROUTES.values()))
 PREFIXES = ("/inbox/", "/contacts/", "/communication-channels-media/", "/oauth2/", "/_media/upload/")
 
 

@@ -34,7 +34,6 @@ _LINES = frozenset(
 BLOCKS = _PARAGRAPHS | _LINES
 _CELLS = frozenset({"td", "th"})
 _LISTS = frozenset({"ul", "ol", "menu", "dir"})
-_HTML_SPACE = " \t\n\r\f"
 _SPACES = re.compile(r"[ \t\n\r\f]+")
 _SCHEME = re.compile(r"^(?:https?://)?(?:www\.)?", re.IGNORECASE)
 _WEB = re.compile(r"^(?:https?|ftp|tel|sms):", re.IGNORECASE)

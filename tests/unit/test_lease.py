@@ -48,16 +48,16 @@ async def test_a_bug_in_one_renewal_ends_no_other(ledger: Ledger, monkeypatch: p
     bad, good = await keeper.take("inbox:bad"), await keeper.take("inbox:good")
     assert bad is not None
     assert good is not None
-    take, renewed = ledger.leases.take, 0
+    renew, renewed = ledger.leases.renew, 0
 
-    def fails_for_one(name: str, holder: str, ttl_seconds: float, *, force: bool = False) -> object:
+    def fails_for_one(name: str, holder: str, ttl_seconds: float) -> object:
         nonlocal renewed
         if name == "inbox:bad":
             raise ZeroDivisionError
         renewed += 1
-        return take(name, holder, ttl_seconds, force=force)
+        return renew(name, holder, ttl_seconds)
 
-    monkeypatch.setattr(ledger.leases, "take", fails_for_one)
+    monkeypatch.setattr(ledger.leases, "renew", fails_for_one)
     running = asyncio.create_task(keeper.run())
     for count in (1, 2, 3, 4):
         await clock.advance(10)
