@@ -67,6 +67,12 @@ def needs_dovecot() -> None:
     require("dovecot", package="dovecot-imapd")
 
 
+def needs_pop3() -> None:
+    """The same for Dovecot's POP3 part, a Debian package of its own."""
+    needs_dovecot()
+    require("/usr/lib/dovecot/pop3", package="dovecot-pop3d")
+
+
 @dataclass(frozen=True)
 class Authority:
     """A certificate authority made for this test run."""
@@ -111,7 +117,7 @@ def authority() -> Authority:
 
 class Dovecot:
     """One server. `users` maps names to passwords (default: alice and bob, PASSWORD); `extra` goes at the end of
-    dovecot.conf; `special_use` says which folders exist from the start, by their use."""
+    dovecot.conf; `pop3` opens its two ports; `special_use` says which folders exist from the start, by their use."""
 
     def __init__(
         self,
@@ -122,17 +128,21 @@ class Dovecot:
         special_use: Mapping[str, str] | None = None,
         extra: str = "",
         rawlog: bool = True,
+        pop3: bool = False,
     ) -> None:
         self.users = dict(users or {"alice": PASSWORD, "bob": PASSWORD})
         self.host = "localhost"
         self.ca_file = authority().ca_file
         self.imap_port = 0
         self.imaps_port = 0
+        self.pop3_port = 0
+        self.pop3s_port = 0
         self.folder = Path(tempfile.mkdtemp(prefix="dovecot-"))
         self._certificate = authority().certificate(tuple(certificate_names), certificate_days)
         self._special_use = dict({"Sent": "\\Sent", "Junk": "\\Junk"} if special_use is None else special_use)
         self._extra = extra
         self._rawlog = rawlog
+        self._pop3 = pop3
         self._process: subprocess.Popen[bytes] | None = None
         root = os.geteuid() == 0
         self._owner = pwd.getpwnam("nobody") if root else pwd.getpwuid(os.geteuid())
@@ -348,9 +358,26 @@ class Dovecot:
         (self.folder / "users").write_text("".join(lines))
         self._root = root
 
+    def _pop3_service(self) -> str:
+        return f"""
+service pop3-login {{
+  {"chroot = login" if self._root else "chroot ="}
+  inet_listener pop3 {{
+    port = {self.pop3_port}
+  }}
+  inet_listener pop3s {{
+    port = {self.pop3s_port}
+    ssl = yes
+  }}
+}}
+"""
+
     def _write_configuration(self) -> None:
         self.imap_port = self.imap_port or free_port()
         self.imaps_port = self.imaps_port or free_port()
+        if self._pop3:
+            self.pop3_port = self.pop3_port or free_port()
+            self.pop3s_port = self.pop3s_port or free_port()
         certificate, key = self._certificate
         owner, group = self._owner.pw_name, grp.getgrgid(self._owner.pw_gid).gr_name
         unprivileged = (
@@ -364,7 +391,7 @@ class Dovecot:
             for name, use in self._special_use.items()
         )
         (self.folder / "dovecot.conf").write_text(f"""
-protocols = imap
+protocols = imap{" pop3" if self._pop3 else ""}
 listen = 127.0.0.1
 base_dir = {self.folder}/run
 state_dir = {self.folder}/state
@@ -407,6 +434,7 @@ service imap-login {{
     ssl = yes
   }}
 }}
+{self._pop3_service() if self._pop3 else ""}
 service anvil {{
   unix_listener anvil-auth-penalty {{
     mode = 0

@@ -1,0 +1,1 @@
+"""What connector authors build on: pieces that every connector would otherwise write again."""
