@@ -93,7 +93,8 @@ class HttpAnswer(Protocol):
 
 
 class Http(Protocol):
-    """The HTTP client a connector gets (bounded, with time-outs). Network failures come as TemporaryError."""
+    """The HTTP client a connector gets (bounded, with time-outs; it follows no redirect). Network failures come as
+    TemporaryError. `max_bytes`: the most an answer may hold, where the usual bound does not fit."""
 
     async def request(
         self,
@@ -104,6 +105,7 @@ class Http(Protocol):
         headers: Mapping[str, str] | None = None,
         json: Json = None,
         content: bytes | None = None,
+        max_bytes: int | None = None,
     ) -> HttpAnswer: ...
 
 

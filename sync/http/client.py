@@ -12,6 +12,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 import h11
@@ -157,15 +158,19 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         json: Json = None,
         content: bytes | None = None,
+        max_bytes: int | None = None,
     ) -> Answered:
         """`sync.connector.Http`. Raises TemporaryError (scope source, code `http.<why>`) when no answer came."""
-        result = await self.exchange(method, url, params=params, headers=headers, json=json, content=content)
+        limits = None if max_bytes is None else replace(self._limits, answer_max_bytes=max_bytes)
+        result = await self.exchange(
+            method, url, params=params, headers=headers, json=json, content=content, limits=limits
+        )
         if isinstance(result, Answered):
             return result
         raise TemporaryError(
-            result.sentence,
+            f"{result.sentence[:1].upper()}{result.sentence[1:]}.",
             code=f"http.{result.why}",
-            next_step="nothing if it passes; else check the address, the network and the certificate",
+            next_step="Nothing if it passes; else check the address, the network and the certificate.",
             scope=Scope.SOURCE,
         )
 

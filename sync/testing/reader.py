@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from sync.connector import Connector, Fetches, Http, PassContext, Stream
+from sync.connector import Connector, Fetches, Http, HttpAnswer, PassContext, Stream
+from sync.http import HttpClient
 from sync.message import Batch, Content, Found, Gone, Json, Message
 
 SIZE_LIMIT_BYTES = 25_000_000
@@ -30,6 +31,30 @@ class LogKeeper:
     def names(self) -> list[str]:
         """The events without their fields."""
         return [event for event, _fields in self.events]
+
+
+class OneCallHttp:
+    """The HTTP client of the daemon, closed after each request: a test leaves no connection behind."""
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        json: Json = None,
+        content: bytes | None = None,
+        max_bytes: int | None = None,
+    ) -> HttpAnswer:
+        """`sync.connector.Http`."""
+        client = HttpClient()
+        try:
+            return await client.request(
+                method, url, params=params, headers=headers, json=json, content=content, max_bytes=max_bytes
+            )
+        finally:
+            await client.aclose()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +87,7 @@ def make_context(
         deadline_at=(now or datetime.now(UTC)) + timedelta(seconds=PASS_SECONDS),
         size_limit_bytes=size_limit_bytes,
         since=since,
-        http=http,
+        http=http or OneCallHttp(),
     )
 
 

@@ -1,0 +1,228 @@
+"""A small JMAP server that answers as a test wants: it models one account with mailboxes and mails.
+
+with ScriptedJmap() as server:
+    server.add(b"Subject: hi\\r\\n\\r\\nhello")
+    server.status = (429, {"Retry-After": "7"})                # every call is refused so
+    server.on("Email/changes", {"type": "cannotCalculateChanges"})
+    server.before["Email/query"] = lambda: server.remove("m1")  # something happens just before an answer
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.parser import BytesHeaderParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Self
+
+from sync.message import Json
+
+ARRIVAL = datetime(2026, 3, 12, 14, 3, tzinfo=UTC)
+
+
+@dataclass
+class Mail:
+    """A mail of the account."""
+
+    id: str
+    raw: bytes
+    mailboxes: set[str]
+    received_at: datetime
+    size: int
+
+
+class ScriptedJmap:
+    """The server; loopback, free port. `page`: how many ids it gives at most in one answer."""
+
+    def __init__(self, *, page: int = 1000) -> None:
+        self.page = page
+        self.mails: dict[str, Mail] = {}
+        self.log: list[tuple[int, str]] = []
+        self.mailboxes: dict[str, tuple[str, str | None]] = {"A": ("Inbox", "inbox"), "B": ("Sent", "sent")}
+        self.requests: list[tuple[str, str, str]] = []
+        self.calls: list[str] = []
+        self.status: tuple[int, dict[str, str]] | None = None
+        self.session_changes: dict[str, Json] = {}
+        self.before: dict[str, Callable[[], object]] = {}
+        self._refusals: dict[str, dict[str, Json]] = {}
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.host = f"127.0.0.1:{self._server.server_port}"
+        self.url = f"http://{self.host}"
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def add(self, raw: bytes, *, mailbox: str = "A", minutes: int | None = None, size: int | None = None) -> Mail:
+        """A new mail; it arrives a minute after the one before unless the test says otherwise."""
+        number = len(self.log) + 1
+        at = ARRIVAL + timedelta(minutes=number if minutes is None else minutes)
+        mail = Mail(f"m{number}", raw, {mailbox}, at, len(raw) if size is None else size)
+        self.mails[mail.id] = mail
+        self.log.append((number, mail.id))
+        return mail
+
+    def touch(self, mail_id: str) -> None:
+        """Something about a mail changed."""
+        self.log.append((len(self.log) + 1, mail_id))
+
+    def remove(self, mail_id: str) -> None:
+        """A mail is gone."""
+        if self.mails.pop(mail_id, None) is not None:
+            self.touch(mail_id)
+
+    def on(self, method: str, error: dict[str, Json]) -> None:
+        """A method answers with this error."""
+        self._refusals[method] = error
+
+    def calm(self) -> None:
+        """Forgets every rule."""
+        self._refusals.clear()
+        self.before.clear()
+        self.status = None
+
+    @property
+    def state(self) -> int:
+        """The state of the account's mail."""
+        return len(self.log)
+
+    # -- answers
+
+    def session(self) -> dict[str, Json]:
+        """The session resource."""
+        core: Json = {"maxObjectsInGet": 50}
+        made: dict[str, Json] = {
+            "apiUrl": "/api",
+            "downloadUrl": "/blob/{accountId}/{blobId}/{name}?type={type}",
+            "state": "s1",
+            "capabilities": {"urn:ietf:params:jmap:core": core, "urn:ietf:params:jmap:mail": {}},
+            "accounts": {"acc": {"name": "support@example.com"}},
+            "primaryAccounts": {"urn:ietf:params:jmap:mail": "acc"},
+        }
+        return {**made, **self.session_changes}
+
+    def call(self, method: str, arguments: dict[str, Json]) -> list[Json]:
+        """One method's answer."""
+        self.calls.append(method)
+        before = self.before.pop(method, None)
+        if before is not None:
+            before()
+        if method in self._refusals:
+            return ["error", self._refusals[method], "c"]
+        answers = {
+            "Mailbox/get": self._mailbox_get,
+            "Email/get": self._email_get,
+            "Email/query": self._email_query,
+            "Email/changes": self._email_changes,
+        }
+        return [method, answers[method](arguments), "c"]
+
+    def _mailbox_get(self, _arguments: dict[str, Json]) -> Json:
+        return {"list": [{"id": key, "name": name, "role": role} for key, (name, role) in self.mailboxes.items()]}
+
+    def _email_query(self, arguments: dict[str, Json]) -> Json:
+        where, position = arguments["filter"], arguments["position"]
+        assert isinstance(where, dict)
+        assert isinstance(position, int)
+        after = where.get("after")
+        found = sorted(
+            (mail.received_at, mail.id)
+            for mail in self.mails.values()
+            if where["inMailbox"] in mail.mailboxes
+            and (not isinstance(after, str) or mail.received_at >= datetime.fromisoformat(after))
+        )
+        ids: list[Json] = [mail_id for _at, mail_id in found[position : position + self.page]]
+        return {"ids": ids, "queryState": str(self.state)}
+
+    def _email_changes(self, arguments: dict[str, Json]) -> Json:
+        since = int(str(arguments["sinceState"]))
+        most = min(int(str(arguments["maxChanges"])), self.page)
+        some = [entry for entry in self.log if entry[0] > since][:most]
+        new_state = some[-1][0] if some else self.state
+        ids = {mail_id for _number, mail_id in some}
+        return {
+            "oldState": str(since),
+            "newState": str(new_state),
+            "hasMoreChanges": new_state < self.state,
+            "created": [mail_id for mail_id in sorted(ids) if mail_id in self.mails],
+            "updated": [],
+            "destroyed": [mail_id for mail_id in sorted(ids) if mail_id not in self.mails],
+        }
+
+    def _email_get(self, arguments: dict[str, Json]) -> Json:
+        ids = arguments["ids"]
+        assert isinstance(ids, list)
+        listed: list[Json] = [self._email(self.mails[str(one)]) for one in ids if str(one) in self.mails]
+        missing: list[Json] = [one for one in ids if str(one) not in self.mails]
+        return {"state": str(self.state), "list": listed, "notFound": missing}
+
+    def _email(self, mail: Mail) -> Json:
+        header = BytesHeaderParser().parsebytes(mail.raw)
+        lines: list[Json] = [{"name": name, "value": f" {value}"} for name, value in header.raw_items()]
+        fields: dict[str, Json] = {
+            f"header:{name}:all": [f" {value}" for value in header.get_all(name, [])]
+            for name in ("Message-ID", "Date", "From", "Subject")
+        }
+        return {
+            "id": mail.id,
+            "blobId": f"blob-{mail.id}",
+            "size": mail.size,
+            "receivedAt": mail.received_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "mailboxIds": dict.fromkeys(sorted(mail.mailboxes), True),
+            "headers": lines,
+            "bodyValues": {"1": {"value": mail.raw.partition(b"\r\n\r\n")[2].decode()[:1000]}},
+            **fields,
+        }
+
+    # -- the wire
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        script = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                self._note()
+                if script.status is not None:
+                    self._send(script.status[0], b"", script.status[1])
+                elif self.path in {"/.well-known/jmap", "/session"}:
+                    self._send(200, json.dumps(script.session()).encode())
+                else:
+                    mail = script.mails.get(self.path.split("/")[3].removeprefix("blob-"))
+                    self._send(404 if mail is None else 200, b"" if mail is None else mail.raw)
+
+            def do_POST(self) -> None:
+                self._note()
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if script.status is not None:
+                    self._send(script.status[0], b"", script.status[1])
+                    return
+                answers = [script.call(method, arguments) for method, arguments, _call in body["methodCalls"]]
+                self._send(200, json.dumps({"methodResponses": answers, "sessionState": "s1"}).encode())
+
+            def _note(self) -> None:
+                script.requests.append((self.command, self.path, self.headers.get("Authorization", "")))
+
+            def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+                self.send_response(status)
+                for name, value in (headers or {}).items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the standard library's name
+                del format, args
+
+        return Handler
