@@ -1,35 +1,19 @@
-"""What an idle daemon costs: memory and CPU of `inbox-sync run` with many sources that have nothing new.
-
-    python -m bench.idle [--sources 20] [--seconds 60]
-
-Prints the resident memory, the share of one core, and the same for a bare interpreter that sleeps, as ratios.
-"""
+"""What an idle daemon costs: memory and CPU of `inbox-sync run` with many sources that have nothing new."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
+from bench.harness import Options, Section, Table, cpu_seconds, resident_mib
 from sync.sandbox import Sandbox
 
-TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def resident_mib(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
+NAME = "idle"
+TITLE = "A daemon with nothing to do"
+SOURCES = 20
 
 
 def write_config(folder: Path, sandbox: Sandbox, sources: int) -> Path:
@@ -54,6 +38,7 @@ own_addresses = ["support@shop.example"]
 
 
 def measure(command: list[str], seconds: float, settle_seconds: float) -> tuple[float, float]:
+    """Resident MiB, and the share of a core, over `seconds` after the start has settled."""
     process = subprocess.Popen(
         command, env={**os.environ, "WIX_KEY": "sandbox-api-key"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -68,21 +53,21 @@ def measure(command: list[str], seconds: float, settle_seconds: float) -> tuple[
         process.wait(60)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sources", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name, Sandbox() as sandbox:
-        config = write_config(Path(name), sandbox, options.sources)
+def run(options: Options) -> Section:
+    seconds = options.pick(60.0, 1.0)
+    with Sandbox() as sandbox:
+        config = write_config(options.folder, sandbox, SOURCES)
         memory, share = measure(
-            [sys.executable, "-m", "sync.cli", "--config", str(config), "run"], options.seconds, settle_seconds=15.0
+            [sys.executable, "-m", "sync.cli", "--config", str(config), "run"], seconds, options.pick(15.0, 3.0)
         )
-        bare, _ = measure([sys.executable, "-c", "import time; time.sleep(999)"], 1.0, settle_seconds=1.0)
-    print(
-        f"sources {options.sources}: {memory:.0f} MiB ({memory / bare:.1f} x a bare interpreter), {share:.2%} of a core"
+    bare, _ = measure([sys.executable, "-c", "import time; time.sleep(999)"], 0.2, options.pick(1.0, 0.2))
+    row = [f"`inbox-sync run`, {SOURCES} sources", f"{memory:.0f}", f"{memory / bare:.1f}", f"{share:.2%}"]
+    return Section(
+        f"{SOURCES} maildir sources polled every 60 s, one inbox, over {seconds:.0f} s after a start-up of 15 s.",
+        [
+            Table(
+                ("", "resident MiB", "× a bare interpreter", "of a core"),
+                [row, ["bare interpreter that sleeps", f"{bare:.0f}", "1.0", "0"]],
+            )
+        ],
     )
-
-
-if __name__ == "__main__":
-    main()
