@@ -24,7 +24,7 @@ class _Lane:
     """The deliveries of one conversation, or of one participant that is not resolved yet, in order. Never empty
     while the board knows it."""
 
-    __slots__ = ("_order", "aside", "busy", "key", "live", "offered", "resolve_at", "rows")
+    __slots__ = ("_order", "aside", "asleep", "busy", "key", "live", "offered", "resolve_at", "rows")
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -34,6 +34,7 @@ class _Lane:
         self.offered: tuple[bool, OrderKey, str] | None = None
         self.resolve_at: datetime | None = None
         self.aside = False
+        self.asleep: datetime | None = None
         self._order: list[tuple[OrderKey, int]] = []
 
     def put(self, row: Waiting) -> None:
@@ -63,6 +64,11 @@ class _Lane:
     def postponed(self, now: datetime) -> bool:
         return self.resolve_at is not None and self.resolve_at > now
 
+    def asleep_until(self, now: datetime) -> datetime | None:
+        """When its participant may be asked for, None when that is now."""
+        retry_at = self.head().retry_at
+        return max((at for at in (self.resolve_at, retry_at) if at is not None and at > now), default=None)
+
     def waits(self, now: datetime) -> bool:
         """Whether nothing of it moves, and nobody waits for it, before a later try."""
         return waits_for_retry(self.head(), now) or (self.aside and self.postponed(now))
@@ -82,6 +88,8 @@ class Board:
         self._resolved: dict[int, tuple[str | None, str, datetime]] = {}
         self._ready: dict[str, list[tuple[bool, OrderKey, str]]] = {}
         self._unresolved: set[str] = set()
+        self._to_resolve: list[tuple[bool, OrderKey, str]] = []
+        self._asleep: list[tuple[datetime, str]] = []
         self._turn: list[str] = []
         self._frontier: OrderKey | None = None
         self._frontier_known = False
@@ -143,25 +151,35 @@ class Board:
 
     def next_resolve(self, now: datetime) -> Waiting | None:
         """The earliest delivery whose participant needs a conversation (or a renewed one), marked busy."""
-        best: _Lane | None = None
-        best_position: tuple[bool, OrderKey] | None = None
-        for key in self._unresolved:
-            lane = self._lanes[key]
-            if lane.busy or lane.postponed(now) or waits_for_retry(lane.head(), now):
+        while self._asleep and self._asleep[0][0] <= now:
+            at, key = heapq.heappop(self._asleep)
+            sleeper = self._lanes.get(key)
+            if sleeper is not None and sleeper.asleep == at:
+                sleeper.asleep = None
+                self._offer_to_resolve(key)
+        while self._to_resolve:
+            offer = heapq.heappop(self._to_resolve)
+            lane = self._lanes.get(offer[2])
+            if lane is None or lane.offered != offer:
                 continue
-            position = (lane.backfill, lane.head().order)
-            if best_position is None or position < best_position:
-                best, best_position = lane, position
-        if best is None:
-            return None
-        best.busy = True
-        return best.head()
+            lane.offered = None
+            if lane.busy:
+                continue  # offered again when it is not
+            until = lane.asleep_until(now)
+            if until is None:
+                lane.busy = True
+                return lane.head()
+            if until != lane.asleep:
+                lane.asleep = until
+                heapq.heappush(self._asleep, (until, lane.key))
+        return None
 
     def postpone_resolve(self, participant_id: int, until: datetime, *, aside: bool) -> None:
         """The participant is not asked for again before `until`. `aside`: until then no other delivery waits for it."""
         lane = self._lanes.get(_participant_key(participant_id))
         if lane is not None:
             lane.resolve_at, lane.aside = until, aside
+            self._offer_to_resolve(lane.key)
 
     def forget_resolved(self, before: datetime) -> None:
         """Drops what was resolved before rows were last read from the ledger: these rows say it themselves."""
@@ -176,6 +194,7 @@ class Board:
         lane.busy = False
         self._frontier_known = False
         if conversation_id is None:
+            self._offer_to_resolve(key)
             return
         self._resolved[row.participant_id] = (contact_id, conversation_id, now)
         rows = list(lane.rows.values())
@@ -284,6 +303,7 @@ class Board:
         self._lane_of[row.delivery_id] = key
         if key.startswith("p:"):
             self._frontier_known = False
+            self._offer_to_resolve(key)
 
     def _take_out(self, delivery_id: int) -> None:
         key = self._lane_of.pop(delivery_id)
@@ -294,6 +314,17 @@ class Board:
             self._unresolved.discard(key)
         if key.startswith("p:"):
             self._frontier_known = False
+            self._offer_to_resolve(key)
+
+    def _offer_to_resolve(self, key: str) -> None:
+        """Its participant is to be asked for, in the order of what is offered now."""
+        lane = self._lanes.get(key)
+        if lane is None or lane.busy or not key.startswith("p:"):
+            return
+        offer = (lane.backfill, lane.head().order, key)
+        if offer != lane.offered:
+            lane.offered = offer
+            heapq.heappush(self._to_resolve, offer)
 
     def _offer_all(self, keys: Iterable[str]) -> None:
         for key in keys:

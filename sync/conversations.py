@@ -22,8 +22,11 @@ class Conversations:
 
     async def get(self, conversation_id: str) -> Conversation:
         """What is known of a conversation; an empty one of one that nothing went into yet."""
-        await self.learn({conversation_id})
-        return self._kept.setdefault(conversation_id, Conversation(self._inbox, conversation_id))
+        known = self._kept.get(conversation_id)
+        if known is None:
+            await self.learn({conversation_id})
+            known = self._kept.get(conversation_id) or Conversation(self._inbox, conversation_id)
+        return known
 
     async def learn(self, wanted: set[str]) -> None:
         """Reads those that are not remembered."""
@@ -32,7 +35,9 @@ class Conversations:
         unknown = wanted - self._kept.keys()
         if unknown:
             found = await self._ledger.call(self._ledger.deliveries.conversations, self._inbox, sorted(unknown))
-            self._kept.update(found)
+            for conversation_id in unknown:  # one that nothing went into yet is known to be empty
+                empty = Conversation(self._inbox, conversation_id)
+                self._kept.setdefault(conversation_id, found.get(conversation_id, empty))
 
     def forget(self, conversation_id: str) -> None:
         """It is read again when it is needed."""

@@ -30,7 +30,7 @@ from sync.lease import HeldLease
 from sync.ledger import LeaseLost, Ledger
 from sync.message import Direction, Json, Message
 from sync.render import RenderContext, canonical_hash, render
-from sync.resolve import Resolver
+from sync.resolve import RESOLVERS, Resolver
 from sync.settings import InboxSettings
 from sync.states import DeliveryState
 
@@ -40,8 +40,6 @@ WINDOW_ROWS = 2000
 """Pending deliveries held in memory; rows in lanes that cannot move come on top."""
 MAX_WINDOW_ROWS = 50_000
 """…but never more than this."""
-RESOLVERS = 16
-"""Participants resolved at the same time."""
 GROUP_ROWS = 512
 """Changes recorded in one transaction at most."""
 CONTENTS_AT_ONCE = 64

@@ -10,6 +10,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+QUIET_TURNS = 2
+"""Turns of the loop that bring nobody before a call begins."""
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -37,10 +40,18 @@ class Group(Generic[Item, Result]):
         while self._runner is not None and not self._runner.done():
             await asyncio.wait({self._runner})
 
+    async def _let_join(self) -> None:
+        """Turns of the loop, as long as they bring more: every lane that is ready now joins this call instead of the
+        next. What each call costs by itself is shared by more of them, and nobody waits while there is nothing to do."""
+        quiet = 0
+        while quiet < QUIET_TURNS and len(self._waiting) < self._most:
+            before = len(self._waiting)
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if len(self._waiting) == before else 0
+
     async def _run(self) -> None:
-        # One turn of the loop lets every lane that is ready now join this call instead of the next.
-        await asyncio.sleep(0)
         while self._waiting:
+            await self._let_join()
             group, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
             try:
                 results = await self._work([item for item, _ in group])

@@ -21,7 +21,7 @@ from sync.errors import AuthError, InboxSyncError, LedgerError, MessageError, Sc
 from sync.health import InboxHealth
 from sync.inbox import InboxClient, InboxMessage, Mapping, match
 from sync.lease import HeldLease
-from sync.ledger import Ledger
+from sync.ledger import Ledger, Mapped
 from sync.settings import InboxSettings
 from sync.states import DeliveryState
 
@@ -261,9 +261,8 @@ class Reconciler:
         if mapping.conversation_id == row.conversation_id:
             return None
         now = self._clock.now()
-        await self._ledger.call(
-            self._ledger.participants.remember, row.participant_id, mapping.contact_id, mapping.conversation_id, now
-        )
+        mapped = Mapped(row.participant_id, mapping.contact_id, mapping.conversation_id)
+        await self._ledger.call(self._ledger.participants.remember, [mapped], now)
         self.on_moved()
         return mapping.conversation_id
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import structlog
@@ -13,13 +14,16 @@ from sync.conversations import Conversations
 from sync.decide import backoff_seconds
 from sync.delivery import Waiting
 from sync.errors import AuthError, MessageError, Scope, TemporaryError
+from sync.group import Group
 from sync.health import InboxHealth
 from sync.inbox import InboxClient, Mapping
-from sync.ledger import Ledger
+from sync.ledger import Ledger, Mapped
 from sync.settings import InboxSettings
 
 log = structlog.get_logger()
 
+RESOLVERS = 16
+"""Participants resolved at the same time."""
 FAILURES_BEFORE_ASIDE = 3
 """Failures in a row to resolve one participant, after which the others do not wait for it any more."""
 
@@ -50,6 +54,7 @@ class Resolver:
         self._book = book
         self._clock = clock
         self._failures: dict[int, int] = {}
+        self._found: Group[Mapped, None] = Group(self._remember, most=RESOLVERS)
 
     async def resolve(self, row: Waiting) -> None:
         """Asks for this row's participant, remembers the answer and tells the board."""
@@ -57,13 +62,15 @@ class Resolver:
         try:
             mapping = await self._ask_for_mapping(row)
             if mapping is not None:
-                remember = self._ledger.participants.remember
-                now = self._clock.now()
-                await self._ledger.call(remember, row.participant_id, mapping.contact_id, mapping.conversation_id, now)
-                await self._conversations.learn({mapping.conversation_id})
+                await self._found.ask(Mapped(row.participant_id, mapping.contact_id, mapping.conversation_id))
                 contact_id, conversation_id = mapping.contact_id, mapping.conversation_id
         finally:
             self._board.finish_resolve(row, contact_id, conversation_id, self._clock.now())
+
+    async def _remember(self, mapped: Sequence[Mapped]) -> Sequence[None]:
+        await self._ledger.call(self._ledger.participants.remember, list(mapped), self._clock.now())
+        await self._conversations.learn({one.conversation_id for one in mapped})
+        return [None] * len(mapped)
 
     async def _ask_for_mapping(self, row: Waiting) -> Mapping | None:
         """The participant's contact and conversation; None when they cannot be had now, which is booked."""

@@ -7,6 +7,7 @@ word: a group they refuse is written again one by one, so that only the guilty s
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from sync.delivery import Accepted, Change, Intent, Looked, NotWritten, Refused, Settled, Unclear
 from sync.ledger import schema
 from sync.ledger.contents import drop_delivered, keep_for_retry
-from sync.ledger.dialect import insert_into
+from sync.ledger.dialect import Upsert, insert_by, savepoint
 from sync.ledger.events import NewEvent, new_event, write_events
 from sync.ledger.repository import chunks
 from sync.ledger.rows import LeaseRef
@@ -157,6 +158,48 @@ _STATEMENTS: dict[type, Update] = {
 }
 
 
+_ROWS = (
+    select(
+        _D.id,
+        _D.message_id,
+        _D.source_id,
+        _D.inbox,
+        _D.arrived_at,
+        _D.state,
+        _D.reason,
+        _D.attempt,
+        _D.conversation_id,
+        _D.subject_key,
+        _D.request_hash,
+        _D.holder,
+        _D.fence,
+        _D.inbox_message_id,
+        _D.recheck_at,
+    )
+    .where(_D.id.in_(bindparam("keys", expanding=True)))
+    .order_by(_D.id)
+    .with_for_update(key_share=True)
+)
+
+_FAILED = select(_D.message_id).where(
+    _D.message_id.in_(bindparam("keys", expanding=True)), _D.state.in_([_State.DEAD, _State.HELD])
+)
+
+
+@functools.cache
+def _learn(dialect: str) -> Upsert:
+    """What a conversation is known by after a send into it."""
+    statement = insert_by(dialect, schema.conversations)
+    fresh = statement.excluded
+    newer = or_(_C.last_arrived_at.is_(None), _C.last_arrived_at < fresh.last_arrived_at)
+    changes = {
+        "last_sequence": case((_C.last_sequence < fresh.last_sequence, fresh.last_sequence), else_=_C.last_sequence),
+        "last_arrived_at": case((newer, fresh.last_arrived_at), else_=_C.last_arrived_at),
+        "last_subject_key": fresh.last_subject_key,
+    }
+    return statement.on_conflict_do_update(index_elements=["inbox", "conversation_id"], set_=changes)
+
+
 # ---------------------------------------------------------------------------------------------------- the commit
 
 
@@ -210,29 +253,7 @@ class Commit:
     def _rows(self, delivery_ids: Sequence[int]) -> dict[int, Row[*tuple[object, ...]]]:
         rows: dict[int, Row[*tuple[object, ...]]] = {}
         for some in chunks(delivery_ids):
-            query = (
-                select(
-                    _D.id,
-                    _D.message_id,
-                    _D.source_id,
-                    _D.inbox,
-                    _D.arrived_at,
-                    _D.state,
-                    _D.reason,
-                    _D.attempt,
-                    _D.conversation_id,
-                    _D.subject_key,
-                    _D.request_hash,
-                    _D.holder,
-                    _D.fence,
-                    _D.inbox_message_id,
-                    _D.recheck_at,
-                )
-                .where(_D.id.in_(some))
-                .order_by(_D.id)
-                .with_for_update(key_share=True)
-            )
-            rows |= {row.id: row for row in self._tx.execute(query)}
+            rows |= {row.id: row for row in self._tx.execute(_ROWS, {"keys": some})}
         return rows
 
     def _is_done(self, change: Change, row: Row[*tuple[object, ...]]) -> bool:
@@ -253,7 +274,7 @@ class Commit:
         if not values:
             return []
         try:
-            with self._tx.begin_nested():
+            with savepoint(self._tx):
                 self._execute(statement, values)
                 return list(steps)
         except IntegrityError:
@@ -261,7 +282,7 @@ class Commit:
 
     def _write_one(self, statement: Update, value: Parameters) -> bool:
         try:
-            with self._tx.begin_nested():
+            with savepoint(self._tx):
                 self._execute(statement, [value])
         except IntegrityError:
             return False
@@ -315,15 +336,12 @@ class Commit:
         if accepted:
             self._learn_conversations(accepted)
             message_ids = {row.message_id for _, row in accepted}
-            drop_delivered(self._tx, message_ids)
-            self._keep_failed(message_ids)
+            if drop_delivered(self._tx, message_ids) < len(message_ids):
+                self._keep_failed(message_ids)
 
     def _keep_failed(self, message_ids: set[int]) -> None:
         """A message whose last open delivery was sent may have another that failed."""
-        query = select(_D.message_id).where(
-            _D.message_id.in_(sorted(message_ids)), _D.state.in_([_State.DEAD, _State.HELD])
-        )
-        self._kept.update(self._tx.execute(query).scalars())
+        self._kept.update(self._tx.execute(_FAILED, {"keys": sorted(message_ids)}).scalars())
 
     def _learn_conversations(self, accepted: Sequence[tuple[Accepted, Row[*tuple[object, ...]]]]) -> None:
         known: dict[tuple[str, str], Parameters] = {}
@@ -335,20 +353,7 @@ class Commit:
                 "last_arrived_at": row.arrived_at,
                 "last_subject_key": row.subject_key,
             }
-        statement = insert_into(self._tx, schema.conversations)
-        fresh = statement.excluded
-        newer = or_(_C.last_arrived_at.is_(None), _C.last_arrived_at < fresh.last_arrived_at)
-        changes = {
-            "last_sequence": case(
-                (_C.last_sequence < fresh.last_sequence, fresh.last_sequence), else_=_C.last_sequence
-            ),
-            "last_arrived_at": case((newer, fresh.last_arrived_at), else_=_C.last_arrived_at),
-            "last_subject_key": fresh.last_subject_key,
-        }
-        self._tx.execute(
-            statement.on_conflict_do_update(index_elements=["inbox", "conversation_id"], set_=changes),
-            [known[key] for key in sorted(known)],
-        )
+        self._tx.execute(_learn(self._tx.dialect.name), [known[key] for key in sorted(known)])
 
     def _tell(self, change: Change, row: Row[*tuple[object, ...]]) -> None:
         told = _story(change)

@@ -3,18 +3,19 @@ that a loaded message becomes."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeAlias
 
 from pydantic_core import PydanticSerializationError
-from sqlalchemy import ColumnElement, Connection, Table, case, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, case, delete, exists, func, select, update
 from typing_extensions import TypedDict
 
 from sync.decide import Dead, Loaded
 from sync.ledger import schema
-from sync.ledger.dialect import insert_into
+from sync.ledger.dialect import Upsert, insert_by, insert_into
 from sync.ledger.participants import ParticipantIds, participant_ids
 from sync.ledger.repository import chunks
 from sync.ledger.tallies import Tally
@@ -163,10 +164,15 @@ def _store_payloads(tx: Connection, items: Sequence[LoadedItem]) -> None:
     for place, loaded in items:
         content = content_text(loaded.message)
         rows.append({"message_id": place.message_id, "bytes": len(content.encode()), "content": content})
-    statement = insert_into(tx, schema.payloads)
+    tx.execute(_store_payload(tx.dialect.name), rows)
+
+
+@functools.cache
+def _store_payload(dialect: str) -> Upsert:
+    statement = insert_by(dialect, schema.payloads)
     fresh = statement.excluded
     changes = {"bytes": fresh.bytes, "content": fresh.content, "kept_at": None}
-    tx.execute(statement.on_conflict_do_update(index_elements=["message_id"], set_=changes), rows)
+    return statement.on_conflict_do_update(index_elements=["message_id"], set_=changes)
 
 
 def content_text(message: Message) -> str:
@@ -207,11 +213,14 @@ def _scrubbed_attachment(attachment: Attachment) -> Attachment:
 # ---------------------------------------------------------------------------------------------------- reading
 
 
+_READ_CONTENTS = select(_P.message_id, _P.content).where(_P.message_id.in_(bindparam("keys", expanding=True)))
+
+
 def read_contents(tx: Connection, message_ids: Collection[int]) -> dict[int, Message]:
     """The frozen contents that are still there."""
     contents: dict[int, Message] = {}
     for some in chunks(message_ids):
-        rows = tx.execute(select(_P.message_id, _P.content).where(_P.message_id.in_(some)))
+        rows = tx.execute(_READ_CONTENTS, {"keys": some})
         contents |= {message_id: message_from_json(content) for message_id, content in rows}
     return contents
 
@@ -239,11 +248,15 @@ def store_dead(tx: Connection, items: Sequence[DeadItem], now: datetime, max_byt
 # ---------------------------------------------------------------------------------------------------- when all is done
 
 
-def drop_delivered(tx: Connection, message_ids: Collection[int]) -> None:
-    """Removes the contents of messages whose every delivery is sent."""
-    needed = exists().where(_D.message_id == _P.message_id, _D.state != DeliveryState.SENT)
-    for some in chunks(sorted(message_ids)):
-        tx.execute(delete(schema.payloads).where(_P.message_id.in_(some), ~needed))
+_DROP_DELIVERED = delete(schema.payloads).where(
+    _P.message_id.in_(bindparam("keys", expanding=True)),
+    ~exists().where(_D.message_id == _P.message_id, _D.state != DeliveryState.SENT),
+)
+
+
+def drop_delivered(tx: Connection, message_ids: Collection[int]) -> int:
+    """Removes the contents of messages whose every delivery is sent. Returns how many it removed."""
+    return sum(tx.execute(_DROP_DELIVERED, {"keys": some}).rowcount for some in chunks(sorted(message_ids)))
 
 
 def keep_for_retry(tx: Connection, message_ids: Collection[int], now: datetime, max_bytes: int) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 
 from sqlalchemy import Connection, Table, func, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -14,7 +16,26 @@ Upsert = postgresql.Insert | sqlite.Insert
 def insert_into(tx: Connection, table: Table) -> Upsert:
     """An INSERT with `on_conflict_do_nothing` and `on_conflict_do_update`. Never execute it with an empty list:
     SQLAlchemy would insert one row of defaults."""
-    return postgresql.insert(table) if tx.dialect.name == "postgresql" else sqlite.insert(table)
+    return insert_by(tx.dialect.name, table)
+
+
+def insert_by(dialect: str, table: Table) -> Upsert:
+    """`insert_into` for statements that are made once for each database, by its name."""
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+
+
+@contextlib.contextmanager
+def savepoint(tx: Connection) -> Iterator[None]:
+    """What is written within is taken back when it fails, and the transaction goes on. Cheaper than `begin_nested`, which
+    compiles its statement anew each time; never within another."""
+    tx.exec_driver_sql("SAVEPOINT step")
+    try:
+        yield
+    except BaseException:
+        tx.exec_driver_sql("ROLLBACK TO SAVEPOINT step")
+        tx.exec_driver_sql("RELEASE SAVEPOINT step")
+        raise
+    tx.exec_driver_sql("RELEASE SAVEPOINT step")
 
 
 def is_postgres(tx: Connection) -> bool:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, case, select, update
+from sqlalchemy import Connection, bindparam, case, select, update
 
 from sync.ledger import schema
 from sync.ledger.dialect import insert_into
 from sync.ledger.repository import Repository, chunks, reads, writes
-from sync.ledger.rows import ParticipantRow
+from sync.ledger.rows import Mapped, ParticipantRow
 from sync.ledger.types import key_text, without_nul
 from sync.message import Participant, ParticipantKind
 
 _P = schema.participants.c
+
+_REMEMBER = (
+    update(schema.participants)
+    .where(_P.id == bindparam("key"))
+    .values(
+        contact_id=bindparam("to_contact"), conversation_id=bindparam("to_conversation"), resolved_at=bindparam("at")
+    )
+)
 
 ParticipantIds = dict[tuple[str, str, str], int]
 """(inbox, kind, stored value) → id."""
@@ -39,15 +47,14 @@ class Participants(Repository):
         )
 
     @writes
-    def remember(
-        self, tx: Connection, participant_id: int, contact_id: str | None, conversation_id: str, now: datetime
-    ) -> None:
-        """The participant was resolved (again)."""
-        tx.execute(
-            update(schema.participants)
-            .where(_P.id == participant_id)
-            .values(contact_id=contact_id, conversation_id=conversation_id, resolved_at=now)
-        )
+    def remember(self, tx: Connection, mapped: Sequence[Mapped], now: datetime) -> None:
+        """These participants were resolved (again)."""
+        rows = [
+            {"key": one.participant_id, "to_contact": one.contact_id, "to_conversation": one.conversation_id, "at": now}
+            for one in sorted(mapped, key=lambda one: one.participant_id)  # a common order: nobody waits in a circle
+        ]
+        if rows:
+            tx.execute(_REMEMBER, rows)
 
     @writes
     def forget(self, tx: Connection, participant_id: int) -> None:

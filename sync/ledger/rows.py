@@ -200,6 +200,15 @@ class ParticipantRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Mapped:
+    """A participant and what it was found to be in the Inbox."""
+
+    participant_id: int
+    contact_id: str | None
+    conversation_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseRef:
     """Who says that it holds a lease: checked against the row before an intent is written."""
 

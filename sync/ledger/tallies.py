@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
 from sync.ledger import schema
-from sync.ledger.dialect import insert_into
+from sync.ledger.dialect import Upsert, insert_by
 
 MESSAGE = "message"
 DELIVERY = "delivery"
@@ -46,14 +47,16 @@ class Tally:
         rows = [{**key._asdict(), "count": by} for key, by in sorted(self._changes.items()) if by]
         if not rows:
             return
-        statement = insert_into(tx, schema.tallies)
-        tx.execute(
-            statement.on_conflict_do_update(
-                index_elements=["source_id", "inbox", "kind", "state", "reason"],
-                set_={"count": _T.count + statement.excluded.count},
-            ),
-            rows,
-        )
+        tx.execute(_add(tx.dialect.name), rows)
+
+
+@functools.cache
+def _add(dialect: str) -> Upsert:
+    statement = insert_by(dialect, schema.tallies)
+    return statement.on_conflict_do_update(
+        index_elements=["source_id", "inbox", "kind", "state", "reason"],
+        set_={"count": _T.count + statement.excluded.count},
+    )
 
 
 def read_tallies(tx: Connection) -> dict[TallyKey, int]:

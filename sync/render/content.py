@@ -24,9 +24,12 @@ def content_of(body: Json) -> tuple[Fact, ...]:
     Texts and file names in their order. Preview and title count only where there is neither: they repeat the text,
     and the Inbox may make them itself.
     """
+    return tuple((kind, canonical(value)) for kind, value in _content_as_it_stands(body))
+
+
+def _content_as_it_stands(body: Json) -> list[Fact]:
     content = _object(_message_of(body).get("content"))
-    facts = tuple(_facts(content))
-    return facts or tuple(_summary(content))
+    return list(_facts(content)) or list(_summary(content))
 
 
 def canonical_hash(body: Json) -> str:
@@ -40,7 +43,11 @@ def canonical_hash(body: Json) -> str:
 
 def same_content(sent: Json, answered: Json) -> bool:
     """True when the Inbox shows what was sent: direction, visibility and canonical content are equal."""
-    return canonical_hash(sent) == canonical_hash(answered)
+    mine, theirs = _message_of(sent), _message_of(answered)
+    if any(_text(mine.get(key)) != _text(theirs.get(key)) for key in ("direction", "visibility")):
+        return False
+    # What is the same as it stands, as almost always, need not be brought into canonical form.
+    return _content_as_it_stands(sent) == _content_as_it_stands(answered) or content_of(sent) == content_of(answered)
 
 
 def _facts(content: dict[str, Json]) -> Iterator[Fact]:
@@ -48,7 +55,7 @@ def _facts(content: dict[str, Json]) -> Iterator[Fact]:
         yield from _item_facts(_object(item))
     minimal = _object(content.get("minimal"))
     if minimal:
-        yield "text", canonical(_text(minimal.get("text")))
+        yield "text", _text(minimal.get("text"))
     for kind in ("form", "template"):
         shape = _object(content.get(kind))
         if shape:
@@ -58,30 +65,30 @@ def _facts(content: dict[str, Json]) -> Iterator[Fact]:
 def _item_facts(item: dict[str, Json]) -> Iterator[Fact]:
     if "text" in item:
         text = item["text"]
-        yield "text", canonical(_text(_object(text).get("text") if isinstance(text, dict) else text))
+        yield "text", _text(_object(text).get("text") if isinstance(text, dict) else text)
     for kind in ("image", "file"):
         media = _object(item.get(kind))
         if media:
-            yield "file", canonical(_text(media.get("filename")))
+            yield "file", _text(media.get("filename"))
 
 
 def _shape_facts(shape: dict[str, Json]) -> Iterator[Fact]:
     for key in ("title", "description"):
         if shape.get(key):
-            yield "text", canonical(_text(shape[key]))
+            yield "text", _text(shape[key])
     for field in _list(shape.get("fields")):
         pair = _object(field)
-        yield "text", canonical(f"{_text(pair.get('name'))}: {_text(pair.get('value'))}")
+        yield "text", f"{_text(pair.get('name'))}: {_text(pair.get('value'))}"
     for line in _list(shape.get("textLines")):
-        yield "text", canonical(_text(line))
+        yield "text", _text(line)
     for media in _list(shape.get("media")):
         yield from _item_facts(_object(media))
 
 
 def _summary(content: dict[str, Json]) -> Iterator[Fact]:
     for kind, key in (("title", "title"), ("preview", "previewText")):
-        text = canonical(_text(content.get(key)))
-        if text:
+        text = _text(content.get(key))
+        if canonical(text):
             yield kind, text
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from sync.decide import Skip
 from sync.delivery import Looked, NotWritten, Refused, Settled, Unclear, Waiting
-from sync.ledger import LeaseLost, LeaseRef, Mark, PassEnd, commit
+from sync.ledger import LeaseLost, LeaseRef, Mapped, Mark, PassEnd, commit
 from sync.ledger.contents import content_text
 from sync.states import DeliveryState, Reason
 from tests.ledger.conftest import Place
@@ -367,12 +367,12 @@ def test_participants_keep_their_mapping_until_it_is_forgotten(desk: Desk) -> No
     row = desk.arrive("anna")
     assert (row.contact_id, row.conversation_id, row.resolved_at) == (None, None, None)
     people = desk.ledger.participants
-    people.remember(row.participant_id, "contact-1", "c-1", desk.now)
+    people.remember([Mapped(row.participant_id, "contact-1", "c-1")], desk.now)
     again = desk.window()[0]
     assert (again.contact_id, again.conversation_id, again.resolved_at) == ("contact-1", "c-1", desk.now)
     people.forget(row.participant_id)
     assert desk.window()[0].resolved_at is None
-    people.remember(row.participant_id, "contact-1", "c-1", desk.now)
+    people.remember([Mapped(row.participant_id, "contact-1", "c-1")], desk.now)
     assert people.forget_conversation("main", "c-1") == 1
     known = people.get(row.participant_id)
     assert known is not None

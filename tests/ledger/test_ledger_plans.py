@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.dialects import sqlite as dialect
 
-from sync.ledger import Ledger, MessageFilter
+from sync.ledger import Ledger, Mapped, MessageFilter
 from sync.ledger.deliveries import window_query
 from sync.settings import LedgerSettings
 from sync.states import MessageState
@@ -73,7 +73,7 @@ def everyday(desk: Desk) -> None:
     ledger.deliveries.held_ids("main", ["wix-1", "wix-2"])
     ledger.deliveries.take_over("main", desk.lease, desk.now, at_once=True)
     ledger.participants.forget_conversation("main", "conversation-1")
-    ledger.participants.remember(1, "contact", "conversation-1", desk.now)
+    ledger.participants.remember([Mapped(1, "contact", "conversation-1")], desk.now)
 
 
 def operator(desk: Desk) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from sync.decide import Dead, Skip
 from sync.errors import ConfigError
-from sync.ledger import Ledger, PassEnd
+from sync.ledger import Ledger, Mapped, PassEnd
 from sync.settings import LedgerSettings
 from sync.states import Reason
 from tests.ledger.conftest import ON_POSTGRESQL, Place
@@ -138,7 +138,7 @@ def test_an_inbox_is_parked_and_well_again(ledger: Ledger) -> None:
 
 def test_another_site_under_the_same_name_forgets_contacts_and_conversations(desk: Desk) -> None:
     row = desk.arrive()
-    desk.ledger.participants.remember(row.participant_id, "contact", "conversation-1", desk.now)
+    desk.ledger.participants.remember([Mapped(row.participant_id, "contact", "conversation-1")], desk.now)
     desk.send(row)
     desk.ledger.inboxes.load("main", "site-2", desk.now)
     known = desk.ledger.participants.get(row.participant_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from sync.deliver import probe_when_parked
 from sync.delivery import Change
 from sync.errors import InboxSyncError, LedgerError, Scope, TemporaryError
 from sync.inbox import Mapping, outcome
-from sync.ledger import LeaseRef
+from sync.ledger import LeaseRef, Mapped
 from tests.unit.loop_desk import LoopDesk, fresh_ledger, until
 
 MakeDesk = Callable[..., LoopDesk]
@@ -79,12 +80,12 @@ async def test_a_busy_ledger_is_no_refusal_of_the_message(make_desk: MakeDesk, m
     one = desk.arrive("anna", "x")
     remember, tries = desk.ledger.participants.remember, 0
 
-    def busy_once(participant_id: int, contact_id: str, conversation_id: str, now: object) -> None:
+    def busy_once(mapped: list[Mapped], now: datetime) -> None:
         nonlocal tries
         tries += 1
         if tries == 1:
             raise TemporaryError("busy", code="ledger.busy")
-        remember(participant_id, contact_id, conversation_id, now)  # type: ignore[arg-type]
+        remember(mapped, now)
 
     monkeypatch.setattr(desk.ledger.participants, "remember", busy_once)
     async with desk.delivering():
