@@ -1,8 +1,10 @@
 """The request budget of one inbox: an even rate with a small burst, fair, lowered when the service says 429.
 
 A bucket of `burst` tokens fills at `rate_per_minute`, so that within any 60 seconds at most rate + burst tokens are
-given out. It starts with at most one token: what was spent in the minute before a restart is not spent again. Nothing
-in here knows HTTP or the real clock; the clock is a constructor argument.
+given out. It starts with at most one token: what was spent in the minute before a restart is not spent again. A service
+that allows less than the setting is found out by its refusals: the rate falls to just below what got through, is held
+there, and then grows, slowly at first, until it is refused again. Nothing in here knows HTTP or the real clock; the
+clock is a constructor argument.
 """
 
 from __future__ import annotations
@@ -20,19 +22,30 @@ from sync.message import Json
 
 MINUTE_SECONDS: Final = 60.0
 FIRST_PAUSE_SECONDS: Final = 2.0
-"""Pause after a 429 without Retry-After; doubled while they go on."""
+"""Pause after a 429 without Retry-After; doubled while nothing gets through in between."""
 MAX_PAUSE_SECONDS: Final = 60.0
 MAX_RETRY_AFTER_SECONDS: Final = 3600.0
 """A longer Retry-After is taken for a mistake: after this a request finds out."""
+BELOW_ACCEPTED: Final = 0.98
+"""Where a busy minute tells how much the service takes, the rate falls to this part of it."""
+TELLING_SHARE: Final = 0.25
+"""A minute in which this share of the rate got through tells how much the service takes."""
 LOWER_FACTOR: Final = 0.9
+"""Where it does not tell, or where the last lowering was not enough, to this part of what it was."""
 LOWEST_SHARE: Final = 0.05
 """The rate never falls below this share of the configured one, so that it can find out when more is allowed again."""
-QUIET_SECONDS: Final = 60.0
-"""Time without a 429 after which the rate grows again and pauses start short again."""
+HOLD_SECONDS: Final = 60.0
+"""Time without a 429 after which a lowered rate grows again. Doubled each time growing led to a 429, up to:"""
+MAX_HOLD_SECONDS: Final = 600.0
 REGROW_SHARE_PER_MINUTE: Final = 0.01
+"""How fast a rate grows in its first minute, as a share of the configured one: twice as fast in the second, and so on."""
+MAX_REGROW_SHARE_PER_MINUTE: Final = 0.16
+MAX_GROWTH_SECONDS: Final = 3600.0
+"""After this any rate has grown back to the configured one."""
 SLOT_SECONDS: Final = 1.0
 _ENOUGH: Final = 1.0 - 1e-9
 """A token, allowing for the rounding of a clock in floating point."""
+_ROUNDING: Final = 1e-6
 
 
 class Priority(IntEnum):
@@ -74,6 +87,20 @@ class _Recent:
         self._total += count
         self.total(now)
 
+    def by_age(self, now: float) -> Json:
+        """The counts, each with how many seconds ago it was."""
+        self.total(now)
+        return [[now - slot * SLOT_SECONDS, count] for slot, count in self._slots]
+
+    def restore(self, kept: Json, now: float, elapsed_seconds: float) -> None:
+        """Takes over what `by_age` gave so long ago. Whatever is unreadable is left out."""
+        if self._slots or not isinstance(kept, list):
+            return
+        for one in kept[: math.ceil(MINUTE_SECONDS / SLOT_SECONDS) + 1]:
+            age, count = (_number(part) for part in one) if isinstance(one, list) and len(one) == 2 else (None, None)
+            if age is not None and count is not None and 0 <= age + elapsed_seconds < MINUTE_SECONDS:
+                self.add(now - age - elapsed_seconds, int(count))
+
     def total(self, now: float) -> int:
         oldest = math.floor((now - MINUTE_SECONDS) / SLOT_SECONDS)
         while self._slots and self._slots[0][0] <= oldest:
@@ -101,7 +128,15 @@ class Budget:
         self._filled_at = clock.elapsed_seconds()
         self._paused_until = -math.inf
         self._pauses = 0
-        self._used, self._refused = _Recent(), _Recent()
+        """Pauses since something got through."""
+        self._pause_seconds = FIRST_PAUSE_SECONDS
+        self._hold_seconds = HOLD_SECONDS
+        self._held_until = -math.inf
+        self._grown_at = clock.elapsed_seconds()
+        self._lowered_at = -math.inf
+        self._used, self._passed, self._refused = _Recent(), _Recent(), _Recent()
+        self.lowered = asyncio.Event()
+        """Set whenever a refusal lowered the rate: a good moment to keep `state`. Whoever waits for it clears it."""
         self._queue: list[tuple[int, int, asyncio.Future[None]]] = []
         self._number = 0
         self._pump: asyncio.Task[None] | None = None
@@ -165,30 +200,59 @@ class Budget:
         return 0.0 if self._tokens >= _ENOUGH else (1.0 - self._tokens) * MINUTE_SECONDS / self._rate
 
     def _regrow(self, now: float) -> None:
-        grown_from = max(self._paused_until + QUIET_SECONDS, self._filled_at)
-        if self._rate < self._configured and now > grown_from:
-            step = (now - grown_from) / MINUTE_SECONDS * REGROW_SHARE_PER_MINUTE * self._configured
-            self._rate = min(self._configured, self._rate + step)
+        """Lets a lowered rate grow from where it was held: each minute twice as fast as in the one before."""
+        at = max(self._grown_at, self._held_until)
+        while self._rate < self._configured and at < now:
+            minutes = math.floor((at - self._held_until) / MINUTE_SECONDS + _ROUNDING)
+            until = min(now, self._held_until + (minutes + 1) * MINUTE_SECONDS)
+            share = min(MAX_REGROW_SHARE_PER_MINUTE, REGROW_SHARE_PER_MINUTE * 2.0 ** min(minutes, 10))
+            grown = self._rate + (until - at) / MINUTE_SECONDS * share * self._configured
+            self._rate = min(self._configured, grown)
+            at = until
+        self._grown_at = now
+        if self._rate >= self._configured:
+            self._hold_seconds = HOLD_SECONDS
+
+    def passed(self) -> None:
+        """The service answered a request with anything but a refusal for its rate."""
+        now = self._clock.elapsed_seconds()
+        self._passed.add(now)
+        if now >= self._paused_until:  # one that was on its way before the pause says nothing about the time after it
+            self._pauses = 0
 
     def throttled(self, retry_after_seconds: float | None = None) -> None:
         """The service refused a request for its rate. Pauses everybody, and lowers the rate once for all the refusals
         that belong together (those that come while it pauses)."""
         now = self._clock.elapsed_seconds()
         self._refused.add(now)
-        belongs_to_the_last = now < self._paused_until
-        if not belongs_to_the_last:
-            self._pauses = self._pauses + 1 if now - self._paused_until < QUIET_SECONDS else 0
-            self._rate = max(self._configured * LOWEST_SHARE, min(self._rate, self._accepted_rate(now)) * LOWER_FACTOR)
-            self._tokens = 0.0
-        pause = min(MAX_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(self._pauses, 10))
+        if now >= self._paused_until:
+            self._lower(now)
+        pause = self._pause_seconds
         if retry_after_seconds is not None and retry_after_seconds >= 0:
             pause = min(retry_after_seconds, MAX_RETRY_AFTER_SECONDS)
         self._paused_until = max(self._paused_until, now + pause)
+        self._held_until = self._paused_until + self._hold_seconds
 
-    def _accepted_rate(self, now: float) -> float:
-        """What was let through in the last minute, where that minute was busy enough to tell; else the present rate."""
-        accepted = self._used.total(now) - self._refused.total(now)
-        return float(accepted) if accepted > self._configured / 2 else self._rate
+    def _lower(self, now: float) -> None:
+        """What got through in the last minute is what the service takes, if it was enough to tell; where something got
+        through and was refused again soon after, that was still too much."""
+        if now - self._paused_until > MINUTE_SECONDS:
+            self._pauses = 0
+        self._pause_seconds = min(MAX_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(self._pauses, 10))
+        self._pauses += 1
+        self._tokens = 0.0
+        self._regrow(now)
+        if self._pauses > 1:
+            return  # nothing got through since: it was the pause that was too short
+        passed = self._passed.total(now)
+        lowered = self._rate * LOWER_FACTOR
+        if passed > self._rate * TELLING_SHARE and now - self._lowered_at > MINUTE_SECONDS:
+            lowered = min(self._rate, passed) * BELOW_ACCEPTED
+        if self._held_until < now and self._rate < self._configured:  # growing led to this: not so soon the next time
+            self._hold_seconds = min(MAX_HOLD_SECONDS, self._hold_seconds * 2)
+        self._rate = max(self._configured * LOWEST_SHARE, lowered)
+        self._lowered_at = now
+        self.lowered.set()
 
     def view(self) -> BudgetView:
         """How the budget stands now."""
@@ -213,6 +277,9 @@ class Budget:
             "tokens": self._tokens,
             "rate_share": self._rate / self._configured,
             "paused_seconds": view.paused_seconds,
+            "held_seconds": max(-MAX_GROWTH_SECONDS, self._held_until - self._clock.elapsed_seconds()),
+            "hold_seconds": self._hold_seconds,
+            "passed": self._passed.by_age(self._clock.elapsed_seconds()),
         }
 
     def restore(self, state: Json) -> None:
@@ -220,15 +287,19 @@ class Budget:
         may be older than the last request before a crash. Anything unreadable is ignored."""
         if not isinstance(state, dict):
             return
-        at, tokens, share, paused = (
-            _number(state.get(key)) for key in ("at", "tokens", "rate_share", "paused_seconds")
+        at, tokens, share, paused, held, hold = (
+            _number(state.get(key))
+            for key in ("at", "tokens", "rate_share", "paused_seconds", "held_seconds", "hold_seconds")
         )
         elapsed = 0.0 if at is None else max(0.0, self._clock.now().timestamp() - at)
         now = self._clock.elapsed_seconds()
+        self._passed.restore(state.get("passed"), now, elapsed)
         if share is not None:
             self._rate = min(1.0, max(LOWEST_SHARE, share)) * self._configured
-            if share < 1.0:
-                self._paused_until = now
+            held = 0.0 if held is None else min(MAX_HOLD_SECONDS, max(-MAX_GROWTH_SECONDS, held))
+            self._held_until = now + held - elapsed
+            self._grown_at = now - elapsed
+            self._hold_seconds = min(MAX_HOLD_SECONDS, max(HOLD_SECONDS, hold or 0.0))
         if paused is not None and paused > elapsed:
             self._paused_until = now + min(paused, MAX_RETRY_AFTER_SECONDS) - elapsed
         if tokens is not None:

@@ -180,8 +180,13 @@ class InboxSide:
         await self._ledger.call(self._ledger.inboxes.save_budget, self.name, self.budget.state())
 
     async def _save_budget_for_ever(self) -> None:
+        """Now and then, and at once when a refusal lowered the rate: a kill -9 must not forget what it taught."""
+        lowered = self.budget.lowered
         while True:
-            await self._clock.sleep(BUDGET_SAVE_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BUDGET_SAVE_SECONDS):
+                    await lowered.wait()
+            lowered.clear()
             with contextlib.suppress(InboxSyncError):
                 await self._save_budget()
 

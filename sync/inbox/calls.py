@@ -171,6 +171,8 @@ class Calls:
             )
         else:
             self._note_clock(exchange)
+            if exchange.status != 429:
+                self.budget.passed()
             expected = exchange.status == 200 or exchange.status in tolerate
             level = log.debug if expected else log.warning
             level(
