@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sync.decide import is_released, waits_for_retry
+from sync.decide import is_released, waits_for_retry, was_set_back
 from sync.delivery import OrderKey, Waiting
 
 
@@ -24,7 +24,7 @@ class _Lane:
     """The deliveries of one conversation, or of one participant that is not resolved yet, in order. Never empty
     while the board knows it."""
 
-    __slots__ = ("_order", "aside", "asleep", "busy", "key", "live", "offered", "resolve_at", "rows")
+    __slots__ = ("_order", "aside", "asleep", "busy", "key", "live", "offered", "postponed_at", "resolve_at", "rows")
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -32,6 +32,7 @@ class _Lane:
         self.busy = False
         self.live = 0
         self.offered: tuple[bool, OrderKey, str] | None = None
+        self.postponed_at: datetime | None = None
         self.resolve_at: datetime | None = None
         self.aside = False
         self.asleep: datetime | None = None
@@ -62,12 +63,13 @@ class _Lane:
         return self.live == 0
 
     def postponed(self, now: datetime) -> bool:
-        return self.resolve_at is not None and self.resolve_at > now
+        return self.resolve_at is not None and self.resolve_at > now and not was_set_back(self.postponed_at, now)
 
     def asleep_until(self, now: datetime) -> datetime | None:
         """When its participant may be asked for, None when that is now."""
-        retry_at = self.head().retry_at
-        return max((at for at in (self.resolve_at, retry_at) if at is not None and at > now), default=None)
+        head = self.head()
+        moments = (self.resolve_at if self.postponed(now) else None, head.retry_at if waits_for_retry(head, now) else None)
+        return max((at for at in moments if at is not None), default=None)
 
     def waits(self, now: datetime) -> bool:
         """Whether nothing of it moves, and nobody waits for it, before a later try."""
@@ -90,6 +92,7 @@ class Board:
         self._unresolved: set[str] = set()
         self._to_resolve: list[tuple[bool, OrderKey, str]] = []
         self._asleep: list[tuple[datetime, str]] = []
+        self._resolved_until: datetime | None = None
         self._turn: list[str] = []
         self._frontier: OrderKey | None = None
         self._frontier_known = False
@@ -151,7 +154,9 @@ class Board:
 
     def next_resolve(self, now: datetime) -> Waiting | None:
         """The earliest delivery whose participant needs a conversation (or a renewed one), marked busy."""
-        while self._asleep and self._asleep[0][0] <= now:
+        woken_all = was_set_back(self._resolved_until, now)
+        self._resolved_until = now
+        while self._asleep and (woken_all or self._asleep[0][0] <= now):
             at, key = heapq.heappop(self._asleep)
             sleeper = self._lanes.get(key)
             if sleeper is not None and sleeper.asleep == at:
@@ -174,11 +179,11 @@ class Board:
                 heapq.heappush(self._asleep, (until, lane.key))
         return None
 
-    def postpone_resolve(self, participant_id: int, until: datetime, *, aside: bool) -> None:
+    def postpone_resolve(self, participant_id: int, now: datetime, until: datetime, *, aside: bool) -> None:
         """The participant is not asked for again before `until`. `aside`: until then no other delivery waits for it."""
         lane = self._lanes.get(_participant_key(participant_id))
         if lane is not None:
-            lane.resolve_at, lane.aside = until, aside
+            lane.postponed_at, lane.resolve_at, lane.aside = now, until, aside
             self._offer_to_resolve(lane.key)
 
     def forget_resolved(self, before: datetime) -> None:

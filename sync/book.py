@@ -29,6 +29,10 @@ from sync.states import Reason
 
 log = structlog.get_logger()
 
+TEXT_CHANGED = "inbox.text_changed"
+"""The fault of an Inbox that shows something else than was sent: reading back is blind."""
+UNCHANGED_AGAIN = 200
+"""Answers in a row with the text as it was sent, after which that fault is taken back."""
 LEDGER_PAUSE_SECONDS = 1.0
 """Pause before the next try when the database did not answer."""
 
@@ -72,6 +76,7 @@ class Book:
         self._clock = clock
         self._recorder: Group[Change, bool] = Group(self._commit, most=group_rows)
         self._to_renew: set[int] = set()
+        self._unchanged_in_a_row = 0
         self._told_that_texts_change = False
         self._app_id = ""
 
@@ -119,7 +124,8 @@ class Book:
             case outcome.Unauthorised():
                 await self._record(NotWritten(row.delivery_id, intent.attempt, now, answer.code, answer.sentence))
                 if not answer.renewed:
-                    await self._health.failed(AuthError(answer.sentence, code=answer.code, next_step=answer.next_step))
+                    refused = AuthError(answer.sentence, code=answer.code, next_step=answer.next_step)
+                    await self._health.failed(refused, sending=True)
                 return tried
             case outcome.Refused():
                 return await self._refused(tried, answer)
@@ -128,7 +134,7 @@ class Book:
                 return None
 
     async def _accepted(self, row: Waiting, intent: Intent, answer: outcome.Accepted, now: datetime) -> Waiting | None:
-        self._health.sent()
+        await self._health.sent()
         change = Accepted(
             row.delivery_id, intent.attempt, now, answer.message_id, answer.sequence, request_id=answer.request_id
         )
@@ -139,12 +145,19 @@ class Book:
         if answer.app_id and answer.app_id != self._app_id:
             self._app_id = answer.app_id
             await self._ledger.call(self._ledger.inboxes.note_app_id, self._inbox, answer.app_id)
-        if answer.text_changed:
-            await self._text_was_changed(row, now)
+        await self._note_text(row, now, changed=answer.text_changed)
         log.info("delivery.sent", delivery=row.delivery_id, message=row.message_id, request_id=answer.request_id)
         return None
 
-    async def _text_was_changed(self, row: Waiting, now: datetime) -> None:
+    async def _note_text(self, row: Waiting, now: datetime, *, changed: bool) -> None:
+        """A text that the Inbox changed is a fault to be shown, until many in a row have come back as they were."""
+        if not changed:
+            self._unchanged_in_a_row += 1
+            if self._unchanged_in_a_row == UNCHANGED_AGAIN:
+                self._told_that_texts_change = False
+                await self._ledger.call(self._ledger.inboxes.take_back_fault, self._inbox, TEXT_CHANGED)
+            return
+        self._unchanged_in_a_row = 0
         if self._told_that_texts_change:
             return
         self._told_that_texts_change = True
@@ -152,12 +165,12 @@ class Book:
             "the Inbox changed the text of a message it accepted; a send whose answer is lost cannot be recognised "
             "by reading back"
         )
-        await self._ledger.call(self._ledger.inboxes.set_fault, self._inbox, "inbox.text_changed", sentence, now)
+        await self._ledger.call(self._ledger.inboxes.set_fault, self._inbox, TEXT_CHANGED, sentence, now)
         log.error("inbox.text_changed", inbox=self._inbox, delivery=row.delivery_id)
 
     async def _refused(self, tried: Waiting, answer: outcome.Refused) -> Waiting | None:
         """A 4xx of ours: the mapping is renewed before the next try, since it may be what was wrong."""
-        self._health.sent()
+        await self._health.sent()
         change = self._refusal(tried, answer.code, answer.sentence, attempt=tried.attempt, request_id=answer.request_id)
         await self._record(change)
         await self._ledger.call(self._ledger.participants.forget, tried.participant_id)
@@ -171,7 +184,6 @@ class Book:
         return replace(
             row,
             failures=row.failures + 1,
-            first_failed_at=row.first_failed_at or change.at,
             retry_at=change.retry_at,
             resolved_at=None,
         )

@@ -26,6 +26,10 @@ FUTURE_TOLERANCE = timedelta(days=1)
 MAX_PARTICIPANTS = 50
 """More customers than this in one outgoing message make it a mailing, not a conversation."""
 
+CLOCKS_AGREE = timedelta(minutes=1)
+"""How far the clocks of machines that share a ledger may be apart. What lies further ahead than this, and is past by its
+nature, was written before the clock was set back: waiting for a moment reckoned from it would be waiting for nothing."""
+
 _MESSAGE_ID = re.compile(r"<[^<>\s]{1,990}>")
 _BLANKS = re.compile(r"\s+")
 
@@ -283,12 +287,19 @@ not share: such a row must not make the other copy a duplicate."""
 def is_released(row: Waiting, known_until: datetime | None, now: datetime) -> bool:
     """Whether a delivery need not wait for its sibling streams any more: they are known up to its arrival, or it has
     waited long enough. `known_until`: the earliest of the source's streams' `complete_until`."""
-    return row.backfill or now >= row.release_at or (known_until is not None and known_until >= row.order.arrived_at)
+    if row.backfill or now >= row.release_at or was_set_back(row.seen_at, now):
+        return True
+    return known_until is not None and known_until >= row.order.arrived_at
 
 
 def waits_for_retry(row: Waiting, now: datetime) -> bool:
     """Whether a delivery was refused and its next try lies ahead."""
-    return row.retry_at is not None and row.retry_at > now
+    return row.retry_at is not None and row.retry_at > now and not was_set_back(row.changed_at, now)
+
+
+def was_set_back(past: datetime | None, now: datetime) -> bool:
+    """Whether the clock was set back since `past`, by more than clocks differ."""
+    return past is not None and past > now + CLOCKS_AGREE
 
 
 # ---------------------------------------------------------------------------------------------------- retrying
@@ -344,6 +355,8 @@ def after_look(
     """What follows a look that found nothing. The look must have *begun* after settling to be the last one, so that a
     message that becomes visible within `settle_seconds` is always found."""
     since = row.unknown_at or row.intent_at
+    if was_set_back(since, looked_at):  # how long ago it was cannot be known: the ledger begins anew with this look
+        return LookAgain(looked_at + timedelta(seconds=min(settle_seconds, first_look_seconds)))
     settles_at = max(since, row.answer_due_at if row.unknown_at is None else since) + timedelta(seconds=settle_seconds)
     if looked_at >= settles_at:
         return GiveUp()

@@ -30,8 +30,8 @@ class OrderKey(NamedTuple):
 class Waiting:
     """A pending delivery as the deliverer sees it.
 
-    `attempt` counts intents so far, `failures` only message-scoped refusals. `retry_at` is set while the delivery waits
-    after a refusal; `release_at` is when it stops waiting for its sibling streams; `conversation_id` None means its
+    `attempt` counts intents so far, `failures` only message-scoped refusals. `changed_at` is when the ledger last moved
+    it; `retry_at` is set while the delivery waits after a refusal; `release_at` is when it stops waiting for its sibling streams; `conversation_id` None means its
     participant is not resolved yet. `request` is the frozen request of an attempt whose outcome was unknown: it is
     sent again as it was, so that reading back can recognise either copy.
     """
@@ -49,7 +49,7 @@ class Waiting:
     late: bool = False
     attempt: int = 0
     failures: int = 0
-    first_failed_at: datetime | None = None
+    changed_at: datetime | None = None
     retry_at: datetime | None = None
     contact_id: str | None = None
     conversation_id: str | None = None
@@ -87,6 +87,7 @@ class OnTheWire:
     fence: int = 0
     unknown_at: datetime | None = None
     look_at: datetime | None = None
+    changed_at: datetime | None = None
     looks: int = 0
     resends: int = 0
 
@@ -172,7 +173,8 @@ class Unclear:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """unknown stays unknown: read back and not found; look again at `look_at`."""
+    """unknown stays unknown: read back and not found; look again at `look_at`. Where the clock was set back since it
+    became unknown, the time to settle begins anew."""
 
     delivery_id: int
     attempt: int
@@ -182,13 +184,15 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """unknown → held, or pending (counted as a resend) with one more look at `recheck_at` for a second copy."""
+    """unknown → held (`why_held` for its story), or pending (counted as a resend) with one more look at `recheck_at` for a
+    second copy."""
 
     delivery_id: int
     attempt: int
     at: datetime
     hold: bool
     recheck_at: datetime | None = None
+    why_held: str = ""
 
 
 Change: TypeAlias = Intent | Accepted | NotWritten | Refused | Unclear | Looked | Settled

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
 
 from sync.clock import Clock
 from sync.decide import backoff_seconds
-from sync.errors import AuthError, InboxSyncError
+from sync.errors import AuthError, InboxSyncError, LedgerError, TemporaryError
 from sync.ledger import Ledger
 from sync.settings import InboxSettings
 
 log = structlog.get_logger()
+
+
+NOT_PERMITTED = "inbox.not_permitted"
+"""Said of sends alone it survives every probe: only a send that is answered ends it (docs/design/0004)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +43,11 @@ class InboxHealth:
         self._failed_sends = 0
         self._probes = 0
         self.parked: Parked | None = None
+        self._told = False
         self.on_trial = False
         """A read works again since it was parked, but no send was answered yet: one at a time is tried."""
+        self._sends_forbidden = False
+        """It was parked because sends are not permitted: that a read works says nothing about it."""
         self._sent_at: datetime | None = None
         self._well_since: datetime | None = None
 
@@ -53,13 +61,16 @@ class InboxHealth:
         """A read (or another call that can be repeated) was answered properly. This says nothing about sends."""
         self._failures = 0
 
-    def sent(self) -> None:
+    async def sent(self) -> None:
         """A send was answered, be it with a refusal of that message."""
         self._sent_at = self._clock.now()
         if self.on_trial:
             self._well_since = self._sent_at
         self._failures = self._failed_sends = self._probes = 0
         self.on_trial = False
+        if self._sends_forbidden and self.parked is None:
+            with suppress(LedgerError, TemporaryError):  # then the next one tells it
+                await self._tell_well()
 
     def blames_message(self, failed_at: datetime) -> bool:
         """Whether a send that failed then is to be blamed on its message: the Inbox was not failing altogether, and
@@ -81,6 +92,7 @@ class InboxHealth:
         if self.parked is not None or (not at_once and in_a_row < self._settings.park_after_failures):
             return
         self._probes = self._probes + 1 if on_trial else 0
+        self._sends_forbidden = sending and error.code == NOT_PERMITTED
         await self._park(error, max(self._wait_seconds(error), retry_after_seconds or 0.0))
 
     async def probed(self, error: InboxSyncError | None) -> None:
@@ -88,14 +100,25 @@ class InboxHealth:
         if self.parked is None:
             return
         if error is None:
+            parked = self.parked
+            try:
+                if not self._sends_forbidden:
+                    await self._tell_well()
+            except (LedgerError, TemporaryError):  # it stays parked for both, and is probed again
+                wait = timedelta(seconds=self._settings.probe_seconds)
+                self.parked = replace(parked, probe_at=self._clock.now() + wait)
+                raise
             self.parked = None
             self.on_trial = True
             self._failures = self._failed_sends = 0
-            await self._ledger.call(self._ledger.inboxes.unpark, self._inbox, self._clock.now())
-            log.info("inbox.well_again", inbox=self._inbox)
             return
         self._probes += 1
         await self._park(error, self._wait_seconds(error))
+
+    async def _tell_well(self) -> None:
+        await self._ledger.call(self._ledger.inboxes.unpark, self._inbox, self._clock.now())
+        self._told = self._sends_forbidden = False
+        log.info("inbox.well_again", inbox=self._inbox)
 
     def _wait_seconds(self, error: InboxSyncError) -> float:
         first, most = self._settings.probe_seconds, self._settings.probe_max_seconds
@@ -103,7 +126,6 @@ class InboxHealth:
 
     async def _park(self, error: InboxSyncError, wait_seconds: float) -> None:
         now = self._clock.now()
-        first = self.parked is None
         self.parked = Parked(error.code, error.sentence, error.next_step, now + timedelta(seconds=wait_seconds))
         await self._ledger.call(
             self._ledger.inboxes.park,
@@ -114,5 +136,6 @@ class InboxHealth:
             self.parked.probe_at,
             now,
         )
-        if first:
+        if not self._told:
+            self._told = True
             log.error("inbox.parked", inbox=self._inbox, code=error.code, reason=error.sentence)

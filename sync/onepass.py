@@ -134,6 +134,8 @@ class OnePass:
         side = self._runtime.sides[inbox]
         if side.serving is not None:
             return await side.quiet()
+        if side.trouble is not None:
+            raise side.trouble  # it would be waited for without end
         status: Status = await self._ledger.call(self._ledger.overview.status)
         parked = any(row.inbox.name == inbox and row.inbox.state == "parked" for row in status.inboxes)
         lease = await self._ledger.call(self._ledger.leases.get, f"inbox:{inbox}")

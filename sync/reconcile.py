@@ -15,9 +15,10 @@ from datetime import datetime, timedelta
 import structlog
 
 from sync.clock import Clock
-from sync.decide import GiveUp, LookAgain, after_look
+from sync.decide import GiveUp, LookAgain, after_look, was_set_back
 from sync.delivery import Accepted, Change, Looked, OnTheWire, Settled, Unclear
 from sync.errors import AuthError, InboxSyncError, LedgerError, MessageError, Scope, TemporaryError
+from sync.book import TEXT_CHANGED
 from sync.health import InboxHealth
 from sync.inbox import InboxClient, InboxMessage, Mapping, match
 from sync.lease import HeldLease
@@ -35,6 +36,8 @@ UNREADABLE_PATIENCE = 2.0
 """A conversation that cannot be read back for this many settle times is given up: its delivery is held."""
 LONG_AGO = timedelta(minutes=10)
 """How far before the intent a message may have been created by the Inbox's clock and still be ours."""
+SINCE_WHENEVER = timedelta(days=30)
+"""Where the clock was set back since the intent, so far back: only the conversation's sequence tells what is new."""
 
 
 def _nobody() -> None:
@@ -113,7 +116,7 @@ class Reconciler:
         rows = await self._on_the_wire()
         now = self._clock.now()
         unknown = [row for row in rows if row.state is DeliveryState.UNKNOWN]
-        due = [row for row in unknown if row.look_at is None or row.look_at <= now]
+        due = [row for row in unknown if _is_due(row, now)]
         busy_lanes = {row.conversation_id for row in rows}
         rechecks = [
             row
@@ -125,7 +128,7 @@ class Reconciler:
             await self._look_at_all(due, rechecks)
         finally:
             self.busy = False
-        next_looks = [row.look_at for row in unknown if row.look_at is not None and row.look_at > now]
+        next_looks = [row.look_at for row in unknown if row.look_at is not None and not _is_due(row, now)]
         if due:
             next_looks.append(now + timedelta(seconds=self._settings.first_look_seconds))
         return min(next_looks, default=None)
@@ -196,19 +199,30 @@ class Reconciler:
             if not about_it or isinstance(self._after_look(row, began_at, patience), LookAgain):
                 raise
             # The conversation cannot be read back far enough: nobody may guess.
-            await self._settle(row, hold=True)
+            await self._settle(row, "its conversation cannot be read back")
             return
         self._health.worked()
         if matches:
             await self._adopt(row, matches)
         elif isinstance(verdict, GiveUp):
-            await self._settle(row, hold=self._settings.after_settle == "hold" or self._is_used_up(row))
+            await self._settle(row, await self._why_not_again(row))
         else:
             await self._commit(Looked(row.delivery_id, row.attempt, self._clock.now(), verdict.at))
 
     def _after_look(self, row: OnTheWire, began_at: datetime, settle_seconds: float) -> LookAgain | GiveUp:
         first = self._settings.first_look_seconds
         return after_look(row, began_at, settle_seconds=settle_seconds, first_look_seconds=first)
+
+    async def _why_not_again(self, row: OnTheWire) -> str:
+        """Why a send that was not found must not be sent again; "" when it may."""
+        if self._settings.after_settle == "hold":
+            return 'after_settle = "hold"'
+        if self._is_used_up(row):
+            return f"it was sent again {row.resends} times (max_resends)"
+        inbox = await self._ledger.call(self._ledger.inboxes.get, self.inbox)
+        if inbox is not None and inbox.fault is not None and inbox.fault.code == TEXT_CHANGED:
+            return "the Inbox changes texts, so that it may be there without being recognised"
+        return ""
 
     def _is_used_up(self, row: OnTheWire) -> bool:
         """Whether this delivery was sent again often enough, an outage of the Inbox not counted."""
@@ -233,8 +247,14 @@ class Reconciler:
         return []
 
     async def _matches(self, row: OnTheWire, conversation_id: str, mark: int) -> list[InboxMessage]:
-        candidates = await self._client.look(conversation_id, after_sequence=mark, not_before=row.intent_at - LONG_AGO)
+        not_before = self._not_before(row)
+        candidates = await self._client.look(conversation_id, after_sequence=mark, not_before=not_before)
         return await self._matching(row, candidates)
+
+    def _not_before(self, row: OnTheWire) -> datetime:
+        """When our message can have been created at the earliest, by our clock as it is now."""
+        now = self._clock.now()
+        return (now - SINCE_WHENEVER if was_set_back(row.intent_at, now) else row.intent_at) - LONG_AGO
 
     async def _matching(self, row: OnTheWire, candidates: Sequence[InboxMessage]) -> list[InboxMessage]:
         held = await self._ledger.call(
@@ -245,7 +265,7 @@ class Reconciler:
             request_body=json.loads(row.request),
             request_hash=row.request_hash,
             app_id=await self._app_id(),
-            not_before=row.intent_at - LONG_AGO,
+            not_before=self._not_before(row),
             held_ids=held,
         )
 
@@ -276,16 +296,16 @@ class Reconciler:
         if others and row.resends:
             await self._doubled(row, others[0].id)
 
-    async def _settle(self, row: OnTheWire, *, hold: bool) -> None:
+    async def _settle(self, row: OnTheWire, why_held: str) -> None:
         now = self._clock.now()
+        hold = bool(why_held)
         recheck_at = None if hold else now + timedelta(seconds=self._settings.unknown_settle_seconds)
-        await self._commit(Settled(row.delivery_id, row.attempt, now, hold, recheck_at))
+        await self._commit(Settled(row.delivery_id, row.attempt, now, hold, recheck_at, why_held))
         log.warning("delivery.settled", delivery=row.delivery_id, message=row.message_id, held=hold)
 
     async def _recheck(self, row: OnTheWire) -> None:
-        not_before = row.intent_at - LONG_AGO
         candidates = await self._client.look(
-            row.conversation_id, after_sequence=row.sequence_mark, not_before=not_before
+            row.conversation_id, after_sequence=row.sequence_mark, not_before=self._not_before(row)
         )
         wire = await self._ledger.call(self._ledger.deliveries.on_the_wire, self.inbox)
         if any(other.conversation_id == row.conversation_id for other in wire):
@@ -320,3 +340,8 @@ class Reconciler:
             return self._client.app_id
         row = await self._ledger.call(self._ledger.inboxes.get, self.inbox)
         return row.app_id if row is not None else ""
+
+
+def _is_due(row: OnTheWire, now: datetime) -> bool:
+    """Whether it is time to look for a row, or its time lies ahead only because the clock was set back."""
+    return row.look_at is None or row.look_at <= now or was_set_back(row.changed_at, now)

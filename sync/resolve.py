@@ -105,5 +105,6 @@ class Resolver:
         failures = self._failures.get(row.participant_id, 0) + 1
         self._failures[row.participant_id] = failures
         wait = backoff_seconds(failures, self._settings.first_look_seconds, self._settings.probe_max_seconds)
-        until = self._clock.now() + timedelta(seconds=wait)
-        self._board.postpone_resolve(row.participant_id, until, aside=failures >= FAILURES_BEFORE_ASIDE)
+        now = self._clock.now()
+        until = now + timedelta(seconds=wait)
+        self._board.postpone_resolve(row.participant_id, now, until, aside=failures >= FAILURES_BEFORE_ASIDE)

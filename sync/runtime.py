@@ -32,6 +32,10 @@ log = structlog.get_logger()
 
 RESTART_SECONDS = 5.0
 """Pause before a delivery side that failed on a bug is started again."""
+RESTARTS_TO_GIVE_UP = 3
+"""Failures in a row, each soon after the start, after which a typed `sync` does not wait for a delivery side."""
+GOOD_START_SECONDS = 60.0
+"""A delivery side that ran for so long did not fail soon after its start."""
 BUDGET_SAVE_SECONDS = 10.0
 SPOOL_WAIT_SECONDS = 0.2
 CLOSE_SECONDS = 5.0
@@ -78,6 +82,9 @@ class InboxSide:
         )
         self.client = InboxClient(name, settings, http=self._http, budget=self.budget, clock=clock)
         self.serving: _Serving | None = None
+        self._failed_starts = 0
+        self.trouble: InboxSyncError | None = None
+        """Why it ends again and again soon after its start; None while it does not."""
 
     @property
     def parked(self) -> bool:
@@ -93,6 +100,7 @@ class InboxSide:
         """Delivers while the lease is held, waits for it otherwise; for ever."""
         while True:
             lease: HeldLease | None = None
+            began = self._clock.elapsed_seconds()
             try:
                 lease = await self._keeper.take(f"inbox:{self.name}")
                 if lease is None:
@@ -105,10 +113,27 @@ class InboxSide:
                     lease.lost.set()  # whoever noticed it: it must be asked for anew
             except* InboxSyncError as errors:
                 log.warning("inbox.interrupted", inbox=self.name, reason=str(errors.exceptions[0]))
+                self._failed(errors.exceptions[0], began)
                 await self._clock.sleep(RESTART_SECONDS)
             except* Exception as errors:
                 log.exception("inbox.bug", inbox=self.name, exc_info=errors.exceptions[0])
+                self._failed(errors.exceptions[0], began)
                 await self._clock.sleep(RESTART_SECONDS)
+
+    def _failed(self, error: Exception, began: float) -> None:
+        soon = self._clock.elapsed_seconds() - began < GOOD_START_SECONDS
+        self._failed_starts = self._failed_starts + 1 if soon else 1
+        if self._failed_starts < RESTARTS_TO_GIVE_UP:
+            self.trouble = None
+        elif isinstance(error, InboxSyncError):
+            self.trouble = error
+        else:
+            self.trouble = InboxSyncError(
+                f"delivering into {self.name} fails again and again: {type(error).__name__}",
+                code="internal.error",
+                next_step="report it with what the log says; what waits stays in the ledger",
+                inbox=self.name,
+            )
 
     async def stop(self, grace_seconds: float) -> None:
         """Starts no further send and lets those on the wire come back."""

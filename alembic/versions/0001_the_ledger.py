@@ -204,9 +204,6 @@ def _create_deliveries() -> None:
         sa.UniqueConstraint("inbox", "kind", "value", name="uq_participants_inbox_kind_value"),
         sqlite_autoincrement=True,
     )
-    _partial(
-        "ix_participants_conversation", "participants", ["inbox", "conversation_id"], "conversation_id IS NOT NULL"
-    )
     op.create_table(
         "conversations",
         sa.Column("inbox", sa.Text(), nullable=False),
@@ -236,7 +233,6 @@ def _create_deliveries() -> None:
         sa.Column("late", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("attempt", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("failures", sa.Integer(), server_default=sa.text("0"), nullable=False),
-        sa.Column("first_failed_at", TIME, nullable=True),
         sa.Column("retry_at", TIME, nullable=True),
         sa.Column("contact_id", sa.Text(), nullable=True),
         sa.Column("conversation_id", sa.Text(), nullable=True),

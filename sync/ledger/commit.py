@@ -116,7 +116,6 @@ _REFUSED = _guarded(_State.SENDING, _State.PENDING).values(
     sentence=bindparam("to_sentence"),
     request_id=bindparam("to_request_id"),
     failures=_D.failures + 1,
-    first_failed_at=func.coalesce(_D.first_failed_at, bindparam("at", type_=UtcDateTime)),
     retry_at=bindparam("to_retry_at"),
     request=_KEPT_REQUEST,
     updated_at=bindparam("at"),
@@ -133,7 +132,12 @@ _UNCLEAR = _guarded(_State.SENDING).values(
 )
 
 _LOOKED = _guarded(_State.UNKNOWN).values(
-    look_at=bindparam("to_look_at"), looks=_D.looks + 1, updated_at=bindparam("at")
+    look_at=bindparam("to_look_at"),
+    looks=_D.looks + 1,
+    unknown_at=case(
+        (_D.unknown_at > bindparam("at", type_=UtcDateTime), bindparam("at", type_=UtcDateTime)), else_=_D.unknown_at
+    ),
+    updated_at=bindparam("at"),
 )
 
 _SETTLED = _guarded(_State.UNKNOWN).values(
@@ -478,5 +482,7 @@ def _story(change: Change) -> tuple[str, str, dict[str, Json]] | None:
             return "delivery.unknown", change.code, {"sentence": change.sentence}
         case Looked():
             return "delivery.looked", "", {"look_at": change.look_at.isoformat()}
+        case Settled(hold=True):
+            return "delivery.held", Reason.OUTCOME_UNKNOWN, {"why": change.why_held}
         case Settled():
-            return ("delivery.held" if change.hold else "delivery.resend"), "", {}
+            return "delivery.resend", "", {}

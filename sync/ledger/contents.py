@@ -150,7 +150,6 @@ def make_pending(tx: Connection, delivery_ids: Sequence[int], now: datetime, rel
                 reason="",
                 late=True,
                 failures=0,
-                first_failed_at=None,
                 retry_at=None,
                 release_at=release_at,
                 resends=_D.resends + case((_D.request.is_not(None), 1), else_=0),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, Row, Select, and_, func, not_, select, update
+from sqlalchemy import Connection, Row, Select, and_, func, not_, or_, select, update
 
+from sync.decide import CLOCKS_AGREE
 from sync.delivery import Change, Conversation, Intent, OnTheWire, OrderKey, Waiting
 from sync.ledger import schema
 from sync.ledger.claims import can_be_fetched
@@ -182,7 +183,8 @@ class Deliveries(Repository):
             .order_by(_D.id)
             .with_for_update(of=schema.deliveries, key_share=True)
         )
-        rows = tx.execute(query if at_once else query.where(_D.answer_due_at < now)).all()
+        clock_was_set_back = _D.intent_at > now + CLOCKS_AGREE
+        rows = tx.execute(query if at_once else query.where(or_(_D.answer_due_at < now, clock_was_set_back))).all()
         tally = Tally()
         for row in rows:
             tally.delivery(row.source_id, inbox, DeliveryState.SENDING, by=-1)
@@ -242,7 +244,7 @@ def window_query(inbox: str, limit: int) -> Select[*tuple[object, ...]]:
             _D.late,
             _D.attempt,
             _D.failures,
-            _D.first_failed_at,
+            _D.updated_at,
             _D.retry_at,
             _P.contact_id,
             _P.conversation_id,
@@ -272,7 +274,7 @@ def _waiting(row: Row[*tuple[object, ...]]) -> Waiting:
         late=row.late,
         attempt=row.attempt,
         failures=row.failures,
-        first_failed_at=row.first_failed_at,
+        changed_at=row.updated_at,
         retry_at=row.retry_at,
         contact_id=row.contact_id,
         conversation_id=row.conversation_id,
@@ -304,6 +306,7 @@ def _on_the_wire(row: Row[*tuple[object, ...]]) -> OnTheWire:
         fence=row.fence,
         unknown_at=row.unknown_at,
         look_at=row.look_at,
+        changed_at=row.updated_at,
         looks=row.looks,
         resends=row.resends,
     )
@@ -347,6 +350,7 @@ def _wire_query(inbox: str) -> Select[*tuple[object, ...]]:
             _D.fence,
             _D.unknown_at,
             _D.look_at,
+            _D.updated_at,
             _D.looks,
             _D.resends,
         )

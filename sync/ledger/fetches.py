@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Row, or_, select, update
 
-from sync.decide import Vanished
+from sync.decide import CLOCKS_AGREE, Vanished
 from sync.ledger import schema
 from sync.ledger.claims import can_be_fetched
 from sync.ledger.repository import chunks
@@ -42,7 +42,8 @@ def due_fetches(tx: Connection, source: str, now: datetime, limit: int) -> list[
         .where(
             _S.name == source,
             in_state(_M.state, MessageState.FOUND),
-            or_(_M.fetch_at.is_(None), _M.fetch_at <= now),
+            # or its next try lies ahead only because the clock was set back since
+            or_(_M.fetch_at.is_(None), _M.fetch_at <= now, _M.updated_at > now + CLOCKS_AGREE),
             can_be_fetched(),
         )
         .order_by(_M.arrived_at, _M.id)

@@ -115,17 +115,21 @@ class Inboxes(Repository):
         )
 
     @writes
-    def set_fault(self, tx: Connection, name: str, code: str | None, sentence: str, now: datetime) -> None:
-        """Shows a fault that parks nothing, or takes it back (`code` None). The first time is remembered."""
+    def set_fault(self, tx: Connection, name: str, code: str, sentence: str, now: datetime) -> None:
+        """Shows a fault that parks nothing. The first time is remembered."""
         row = _need(tx, name)
-        if code is None:
-            tx.execute(update(schema.inboxes).where(_I.name == name).values(fault=None))
-            return
         if row.fault is not None and row.fault.code == code:
             return
         fault = _FAULT.dump_json(Fault(code, sentence, now)).decode()
         tx.execute(update(schema.inboxes).where(_I.name == name).values(fault=fault))
         write_events(tx, [new_event("inbox.fault", now, inbox=name, code=code, detail={"sentence": sentence})])
+
+    @writes
+    def take_back_fault(self, tx: Connection, name: str, code: str) -> None:
+        """The fault `code` is over, if it is the one that is shown."""
+        row = _get(tx, name)
+        if row is not None and row.fault is not None and row.fault.code == code:
+            tx.execute(update(schema.inboxes).where(_I.name == name).values(fault=None))
 
 
 def all_inboxes(tx: Connection) -> tuple[InboxRow, ...]:

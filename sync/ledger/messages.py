@@ -66,18 +66,11 @@ class Messages(Repository):
         return tuple(fetches.due_fetches(tx, source, now, limit))
 
     @writes
-    def load_content(
-        self, tx: Connection, message_id: int, verdict: Verdict, now: datetime, release_at: datetime
-    ) -> int:
-        """The content of a found message was looked at. Returns how many deliveries came of it (0 too when the message
-        is not `found` any more)."""
-        return self._settle(tx, {message_id: verdict}, now, release_at)
-
-    @writes
     def load_contents(
         self, tx: Connection, verdicts: Mapping[int, Verdict], now: datetime, release_at: datetime
     ) -> int:
-        """`load_content` for several messages in one transaction."""
+        """The contents of found messages were looked at. Returns how many deliveries came of it; messages that are not
+        `found` any more are left alone."""
         return self._settle(tx, verdicts, now, release_at)
 
     @writes

@@ -61,16 +61,6 @@ class Participants(Repository):
         """The mapping must be renewed before it is used again; what it was stays as a hint."""
         tx.execute(update(schema.participants).where(_P.id == participant_id).values(resolved_at=None))
 
-    @writes
-    def forget_conversation(self, tx: Connection, inbox: str, conversation_id: str) -> int:
-        """Every mapping onto this conversation must be renewed. Returns how many there are."""
-        result = tx.execute(
-            update(schema.participants)
-            .where(_P.inbox == inbox, _P.conversation_id == conversation_id)
-            .values(resolved_at=None)
-        )
-        return result.rowcount
-
 
 def participant_ids(tx: Connection, wanted: Iterable[tuple[str, Participant]]) -> ParticipantIds:
     """The ids of participants given with their inboxes, new ones inserted, as a part of the caller's transaction. A

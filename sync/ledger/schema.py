@@ -209,7 +209,6 @@ participants = _table(
     Column("conversation_id", Text),
     Column("resolved_at", UtcDateTime),
     UniqueConstraint("inbox", "kind", "value"),
-    _partial("ix_participants_conversation", "inbox", "conversation_id", where="conversation_id IS NOT NULL"),
     counts_up=True,
 )
 
@@ -242,7 +241,6 @@ deliveries = _table(
     _flag("late"),
     _count("attempt"),
     _count("failures"),
-    Column("first_failed_at", UtcDateTime),
     Column("retry_at", UtcDateTime),
     Column("contact_id", Text),
     Column("conversation_id", Text),

@@ -22,11 +22,11 @@ def test_found_messages_are_fetched_in_order_of_arrival_when_they_are_due(desk: 
 
 def test_a_loaded_message_becomes_deliveries_once(desk: Desk) -> None:
     found = desk.record(desk.seen(1)).new_message_ids[0]
-    load = desk.ledger.messages.load_content
-    assert load(found, loaded("anna", "ben"), desk.now, desk.at(30)) == 2
-    assert load(found, loaded("anna", "ben", "carl"), desk.now, desk.at(30)) == 0
+    load = desk.ledger.messages.load_contents
+    assert load({found: loaded("anna", "ben")}, desk.now, desk.at(30)) == 2
+    assert load({found: loaded("anna", "ben", "carl")}, desk.now, desk.at(30)) == 0
     assert [row.release_at for row in desk.window()] == [desk.at(30)] * 2
-    assert load(999, loaded(), desk.now, desk.now) == 0
+    assert load({999: loaded()}, desk.now, desk.now) == 0
 
 
 def test_every_verdict_has_its_state(desk: Desk) -> None:
@@ -54,9 +54,9 @@ def test_a_message_moved_between_list_and_fetch_is_fetched_where_it_is_now(desk:
         desk.seen(5, loaded(), fingerprint="a"), desk.seen(6, fingerprint="b"), view=desk.view(desk.sent)
     ).new_message_ids
     assert desk.states([*here, *there]) == ["found", "skipped(duplicate)", "found"]
-    desk.ledger.messages.load_content(here[0], Vanished(), desk.now, desk.now)
+    desk.ledger.messages.load_contents({here[0]: Vanished()}, desk.now, desk.now)
     assert desk.states([*here, *there]) == ["gone(vanished)", "found", "found"]
-    assert desk.ledger.messages.load_content(there[0], loaded(), desk.now, desk.now) == 1
+    assert desk.ledger.messages.load_contents({there[0]: loaded()}, desk.now, desk.now) == 1
     # and it holds the claim now
     third = desk.record(desk.seen(9, loaded(), fingerprint="a"), view=desk.view(epoch="2"))
     assert third.skipped == {"duplicate": 1}
@@ -65,14 +65,14 @@ def test_a_message_moved_between_list_and_fetch_is_fetched_where_it_is_now(desk:
 def test_a_copy_skipped_for_where_it_was_leaves_the_other_to_be_delivered(desk: Desk) -> None:
     first = desk.record(desk.seen(1, fingerprint="a")).new_message_ids
     second = desk.record(desk.seen(1, fingerprint="a"), view=desk.view(desk.sent)).new_message_ids
-    desk.ledger.messages.load_content(first[0], Skip(Reason.OWN_ADDRESS), desk.now, desk.now)
+    desk.ledger.messages.load_contents({first[0]: Skip(Reason.OWN_ADDRESS)}, desk.now, desk.now)
     assert desk.states([*first, *second]) == ["skipped(own_address)", "found"]
 
 
 def test_a_copy_skipped_for_what_it_says_keeps_the_others_skipped(desk: Desk) -> None:
     first = desk.record(desk.seen(1, fingerprint="a")).new_message_ids
     second = desk.record(desk.seen(1, fingerprint="a"), view=desk.view(desk.sent)).new_message_ids
-    desk.ledger.messages.load_content(first[0], Skip(Reason.LOOP), desk.now, desk.now)
+    desk.ledger.messages.load_contents({first[0]: Skip(Reason.LOOP)}, desk.now, desk.now)
     assert desk.states([*first, *second]) == ["skipped(loop)", "skipped(duplicate)"]
 
 

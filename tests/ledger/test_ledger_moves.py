@@ -106,14 +106,14 @@ def test_what_has_no_content_any_more_is_fetched_again(desk: Desk) -> None:
     skipped, gone, dead = desk.record(
         desk.seen(1, Skip(Reason.LOOP)), desk.seen(2), desk.seen(3, Dead(b"raw", "why"))
     ).new_message_ids
-    desk.ledger.messages.load_content(gone, Vanished(), desk.now, desk.now)
+    desk.ledger.messages.load_contents({gone: Vanished()}, desk.now, desk.now)
     outcomes = desk.ledger.messages.retry([skipped, gone, dead], desk.now)
     assert all(one.moved for one in outcomes)
     due = desk.ledger.messages.to_fetch("support", desk.now, 10)
     assert {(row.message_id, row.late, row.fetch_attempts) for row in due} == {
         (n, True, 0) for n in (skipped, gone, dead)
     }
-    desk.ledger.messages.load_content(skipped, loaded(), desk.now, desk.now)
+    desk.ledger.messages.load_contents({skipped: loaded()}, desk.now, desk.now)
     assert desk.window()[0].late
 
 
@@ -126,7 +126,7 @@ def test_content_fetched_again_revives_what_had_failed_and_nothing_else(desk: De
     place.run("DELETE FROM payloads")
     assert "fetched again" in desk.ledger.messages.retry([sent.message_id], desk.now)[0].sentence
     assert (
-        desk.ledger.messages.load_content(sent.message_id, loaded("anna", "ben", "carl", "dora"), desk.now, desk.now)
+        desk.ledger.messages.load_contents({sent.message_id: loaded("anna", "ben", "carl", "dora")}, desk.now, desk.now)
         == 3
     )
     assert desk.delivery_states(sent.message_id) == ["sent", "pending", "pending", "pending"]

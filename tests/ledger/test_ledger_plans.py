@@ -72,7 +72,6 @@ def everyday(desk: Desk) -> None:
     ledger.deliveries.rechecks("main", desk.now)
     ledger.deliveries.held_ids("main", ["wix-1", "wix-2"])
     ledger.deliveries.take_over("main", desk.lease, desk.now, at_once=True)
-    ledger.participants.forget_conversation("main", "conversation-1")
     ledger.participants.remember([Mapped(1, "contact", "conversation-1")], desk.now)
 
 

@@ -129,7 +129,9 @@ def test_an_inbox_is_parked_and_well_again(ledger: Ledger) -> None:
     assert (row.state, row.code, row.failures, row.budget, row.app_id) == ("ok", "", 0, {"used": [1, 2]}, "app-1")
     assert row.fault is not None
     assert row.fault.since == NOON
-    inboxes.set_fault("main", None, "", NOON)
+    inboxes.take_back_fault("main", "another")
+    assert inboxes.get("main").fault is not None  # type: ignore[union-attr]
+    inboxes.take_back_fault("main", "inbox.text_changed")
     assert [one.fault for one in inboxes.all()] == [None]
     assert inboxes.get("other") is None
     with pytest.raises(ConfigError):

@@ -226,11 +226,11 @@ def test_a_participant_that_steps_aside_is_waited_for_by_nobody() -> None:
     made = board(waiting(1, conversation=None, participant=2), waiting(2))
     row = made.next_resolve(NOW)
     assert row is not None
-    made.postpone_resolve(2, later, aside=False)
+    made.postpone_resolve(2, NOW, later, aside=False)
     made.finish_resolve(row, None, None, NOW)
     assert made.next_resolve(NOW) is None
     assert send_all(made) == []
-    made.postpone_resolve(2, later, aside=True)
+    made.postpone_resolve(2, NOW, later, aside=True)
     made.reoffer()
     assert send_all(made) == [2]
     assert made.all_wait_for_retry(NOW)

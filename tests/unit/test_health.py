@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from sync.errors import AuthError, Scope, TemporaryError
+from sync.errors import AuthError, LedgerError, Scope, TemporaryError
 from sync.health import InboxHealth
 from sync.ledger import Ledger
 from sync.settings import InboxSettings
@@ -83,7 +83,7 @@ async def test_a_send_that_works_ends_the_trial(health: InboxHealth, clock: Fake
     for _ in range(3):
         await health.failed(DOWN, sending=True)
     await health.probed(None)
-    health.sent()
+    await health.sent()
     await health.failed(DOWN, sending=True)
     assert health.parked is None
     for _ in range(2):
@@ -103,3 +103,47 @@ async def test_an_inbox_parked_by_the_last_process_is_probed_at_once(
     ledger.inboxes.park("main", "x", "x", "x", None, clock.now())
     await health.load()
     assert pause_seconds(health, clock) == 0
+
+
+FORBIDDEN = AuthError("403", code="inbox.not_permitted")
+
+
+async def test_sends_that_are_forbidden_stay_told_until_a_send_is_answered(
+    health: InboxHealth, ledger: Ledger, clock: FakeClock
+) -> None:
+    def state() -> str | None:
+        row = ledger.inboxes.get("main")
+        return None if row is None else row.state
+
+    for _ in range(3):
+        await health.failed(FORBIDDEN, sending=True)
+        assert state() == "parked"
+        assert pause_seconds(health, clock) == 60
+        await health.probed(None)  # reading is allowed: one send is tried, and nothing is called well
+        assert health.parked is None
+        assert health.on_trial
+        assert state() == "parked"
+    assert [event.kind for event in ledger.events.recent(10)] == ["inbox.parked"]
+    await health.sent()
+    assert state() == "ok"
+
+
+async def test_a_probe_whose_outcome_cannot_be_recorded_leaves_the_inbox_parked_for_both(
+    health: InboxHealth, ledger: Ledger, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        await health.failed(DOWN)
+
+    def gone(_name: str, _now: object) -> None:
+        raise LedgerError("the connection broke", code="ledger.unreachable")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger.inboxes, "unpark", gone)
+        with pytest.raises(LedgerError):
+            await health.probed(None)
+    assert pause_seconds(health, clock) == 10
+    await health.probed(None)
+    assert health.parked is None
+    row = ledger.inboxes.get("main")
+    assert row is not None
+    assert row.state == "ok"

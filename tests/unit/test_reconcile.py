@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from sync.clock import SystemClock
 from sync.errors import MessageError, Scope, TemporaryError
 from sync.inbox import Mapping, outcome
 from tests.unit.loop_desk import LoopDesk, fresh_ledger, until
 
 MakeDesk = Callable[..., LoopDesk]
+
+
+class AheadClock(SystemClock):
+    """A clock that is ahead, until it is set."""
+
+    ahead = timedelta(0)
+
+    def now(self) -> datetime:
+        return super().now() + self.ahead
+
+
 UNCLEAR = outcome.Unclear(504, "inbox.server_error", "no answer")
 
 
@@ -185,3 +198,54 @@ async def test_another_message_of_the_same_text_on_its_way_is_no_second_copy(mak
         await until(lambda: desk.states(twin) == ["sent"] and desk.rechecks() == 0, "the twin is found")
     assert desk.line(one).doubled_with is None
     assert len(desk.inbox.texts("anna")) == 2
+
+
+async def test_where_the_inbox_changes_texts_nothing_is_sent_again(make_desk: MakeDesk) -> None:
+    desk = make_desk()
+    desk.ledger.inboxes.set_fault("main", "inbox.text_changed", "texts are changed", desk.began)
+    one, two = desk.arrive("anna", "one"), desk.arrive("anna", "two")
+    lose_the_first_answer(desk, stored=False)
+    async with desk.delivering(reconciling=True):
+        await until(lambda: [desk.states(one), desk.states(two)] == [["held"], ["sent"]], "it is held, the lane goes on")
+    story = desk.ledger.messages.story(one)
+    assert story is not None
+    [why] = [event.detail for event in story.events if event.kind == "delivery.held"]
+    assert "changes texts" in str(why)
+
+
+async def test_a_fault_of_changed_texts_is_taken_back_when_they_come_back_as_they_were(
+    make_desk: MakeDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync.book.UNCHANGED_AGAIN", 3)
+    desk = make_desk()
+    changed = outcome.Accepted("900", 900, None, text_changed=True)
+    desk.inbox.on_send = lambda text: changed if text == "odd" else None
+
+    def fault() -> object:
+        row = desk.ledger.inboxes.get("main")
+        return None if row is None else row.fault
+
+    odd = desk.arrive("anna", "odd")
+    async with desk.delivering():
+        await until(lambda: desk.states(odd) == ["sent"] and fault() is not None, "the fault is shown")
+        for number in range(3):
+            desk.arrive("anna", f"plain {number}")
+        desk.deliverer.wake()
+        await until(lambda: fault() is None, "it is taken back")
+
+
+async def test_a_clock_set_back_does_not_put_looks_off_and_settling_begins_anew(make_desk: MakeDesk) -> None:
+    """The send was lost tomorrow, by the clock as it was then."""
+    desk = make_desk(unknown_settle_seconds=0.3)
+    ahead = AheadClock()
+    desk.clock = ahead
+    desk.take_lease()
+    one = desk.arrive("anna", "one")
+    lose_the_first_answer(desk, stored=True)
+    ahead.ahead = timedelta(days=1)
+    async with desk.delivering():
+        await until(lambda: desk.states(one) == ["unknown"], "its outcome is unknown")
+    ahead.ahead = timedelta(0)
+    async with desk.delivering(reconciling=True):
+        await until(lambda: desk.states(one) == ["sent"], "it is found")
+    assert desk.inbox.texts("anna") == ["one"]
