@@ -353,10 +353,11 @@ class MessageShowAnswer(TypedDict):
 
 
 class MoveArgs(TypedDict, total=False):
-    """`message retry|drop`: either `ids`, or a `filter`; never neither."""
+    """`message retry|drop`: either `ids`, or a `filter`; never neither. `by`: who types it, for the story."""
 
     ids: list[int]
     filter: MessageFilterArgs | None
+    by: str
 
 
 class MoveOutcome(TypedDict):

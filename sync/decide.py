@@ -281,6 +281,29 @@ HOLDS_NO_CLAIM = frozenset({Reason.OWN_ADDRESS, Reason.BEFORE_HORIZON, Reason.TO
 not share: such a row must not make the other copy a duplicate."""
 
 
+# ---------------------------------------------------------------------------------------------------- rates
+
+RATE_WINDOW = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class HourCount:
+    """Messages of a participant that arrived in the hour that began `at`."""
+
+    at: datetime | None = None
+    messages: int = 0
+
+
+def count_arrival(count: HourCount, arrived_at: datetime) -> HourCount:
+    """The count with one more arrival, or of a new hour that begins with it. By the time of arrival, not by ours: what
+    an outage has held up does not come all at once. What arrived before the hour is not counted."""
+    if count.at is None or arrived_at >= count.at + RATE_WINDOW:
+        return HourCount(arrived_at, 1)
+    if arrived_at < count.at:
+        return count
+    return HourCount(count.at, count.messages + 1)
+
+
 # ---------------------------------------------------------------------------------------------------- order
 
 

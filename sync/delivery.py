@@ -31,9 +31,9 @@ class Waiting:
     """A pending delivery as the deliverer sees it.
 
     `attempt` counts intents so far, `failures` only message-scoped refusals. `changed_at` is when the ledger last moved
-    it; `retry_at` is set while the delivery waits after a refusal; `release_at` is when it stops waiting for its sibling streams; `conversation_id` None means its
-    participant is not resolved yet. `request` is the frozen request of an attempt whose outcome was unknown: it is
-    sent again as it was, so that reading back can recognise either copy.
+    it; `retry_at` is set while the delivery waits after a refusal; `release_at` is when it stops waiting for its sibling
+    streams; `conversation_id` None means its participant is not resolved yet. `request` is the frozen request of an
+    attempt whose outcome was unknown: it is sent again as it was, so that reading back can recognise either copy.
     """
 
     delivery_id: int

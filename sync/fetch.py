@@ -189,7 +189,11 @@ class Fetcher:
             verdicts[one.message_id] = verdict
         now = self._clock.now()
         report.deliveries += await self._ledger.call(
-            self._ledger.messages.load_contents, verdicts, now, self._terms.release_at(row, now)
+            self._ledger.messages.load_contents,
+            verdicts,
+            now,
+            self._terms.release_at(row, now),
+            self._settings.participant_messages_per_hour,
         )
         await self._fetch_failed(missing)
 

@@ -187,11 +187,13 @@ class Operator:
     async def message_retry(self, args: MoveArgs) -> MoveAnswer:
         """Another try; flagged late."""
         fetching = [name for name, one in self._loaded.sources.items() if issubclass(one.connector, Fetches)]
-        return await self._move(functools.partial(self._ledger.messages.retry, fetching=fetching), args)
+        return await self._move(
+            functools.partial(self._ledger.messages.retry, fetching=fetching, by=args.get("by", "")), args
+        )
 
     async def message_drop(self, args: MoveArgs) -> MoveAnswer:
         """Skips what is not final yet."""
-        return await self._move(self._ledger.messages.drop, args)
+        return await self._move(functools.partial(self._ledger.messages.drop, by=args.get("by", "")), args)
 
     async def _move(
         self, move: Callable[[Sequence[int] | MessageFilter, datetime], Sequence[Moved]], args: MoveArgs

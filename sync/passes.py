@@ -130,6 +130,7 @@ class PassTerms:
             stream_rank=row.rank,
             inbox=self._inbox,
             epoch=_place_epoch(source, epoch),
+            hourly_limit=self._settings.participant_messages_per_hour,
         )
 
     def release_at(self, row: StreamRow, now: datetime) -> datetime:

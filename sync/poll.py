@@ -196,6 +196,8 @@ class Poller:
         report.skipped.update(recorded.skipped)
         report.dead.update(recorded.dead)
         report.deliveries += recorded.deliveries
+        for participant_id in recorded.limited:
+            log.warning("participant.rate_limited", source=self.name, participant=participant_id)
         if failure is not None:
             self._fetcher.suspect(recorded.new_message_ids)
             if not is_about_messages(failure):

@@ -14,11 +14,11 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from sync.book import TEXT_CHANGED
 from sync.clock import Clock
 from sync.decide import GiveUp, LookAgain, after_look, was_set_back
 from sync.delivery import Accepted, Change, Looked, OnTheWire, Settled, Unclear
 from sync.errors import AuthError, InboxSyncError, LedgerError, MessageError, Scope, TemporaryError
-from sync.book import TEXT_CHANGED
 from sync.health import InboxHealth
 from sync.inbox import InboxClient, InboxMessage, Mapping, match
 from sync.lease import HeldLease

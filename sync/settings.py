@@ -189,6 +189,9 @@ class SourceSettings(_Model):
     """A message that is in two sources of one inbox: `once` sends it once, `each` once per source."""
     max_age_days: float = Field(30.0, gt=0, le=36_500)
     """Messages older than this that turn up live are skipped: a migrated archive must not flood the Inbox."""
+    participant_messages_per_hour: int = Field(200, ge=0)
+    """Messages of one customer within an hour that are delivered; the rest of that hour is held for an operator: a program
+    that answers everything must not go on for ever. 0 is no limit; a first look and a backfill are not counted."""
     order_wait_seconds: Duration = Field(30.0, ge=0, le=3600)
     """How long a message may wait for older ones from the source's other folders."""
     pass_timeout_seconds: Duration = Field(300.0, gt=0, le=86400)

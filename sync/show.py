@@ -37,6 +37,7 @@ REASONS: dict[str, str] = {
     Reason.UNREADABLE: "nothing could be made of it, not even a sender; its raw bytes are kept",
     Reason.REFUSED: "the Inbox refused it",
     Reason.HELD_TOO_LONG: "it was refused for as long as it may hold its conversation (lane_hold_seconds)",
+    Reason.RATE_LIMITED: "too many messages of this participant arrived within an hour (participant_messages_per_hour)",
     Reason.OUTCOME_UNKNOWN: "its send was never answered nor found, and sending it again might double it",
 }
 """What each reason means, in a sentence for operators."""

@@ -7,7 +7,7 @@
 | message  | found             | vanished         | gone     |
 | message  | –, found, loaded  | rule             | skipped  |
 | message  | –, found          | unreadable       | dead     |
-| delivery | –                 | created          | pending  |
+| delivery | –                 | created          | pending, held |
 | delivery | pending           | intent           | sending  |
 | delivery | sending           | accepted         | sent     |
 | delivery | sending           | not written      | pending  |
@@ -18,11 +18,13 @@
 | delivery | unknown           | settled          | pending, held |
 | message  | skipped(duplicate) | took over       | found    |
 | both     | dead, skipped, held, gone | retry    | pending (delivery), found or loaded (message) |
-| both     | any not final     | drop             | skipped  |
+| both     | any not final, held | drop           | skipped  |
 
 `pending → refused` is a delivery whose participant or attachment could not be resolved, before any send.
 A duplicate takes over when the message it repeats turns out to be gone before it was loaded.
-Final are sent, skipped, dead, held, gone; but for that, only an operator's retry leaves them (never `sent`).
+A delivery is created as held when its participant sent too many within an hour (`participant_messages_per_hour`).
+Final are sent, skipped, dead, held, gone; but for that, only an operator's retry leaves them (never `sent`), and a drop
+leaves `held`, which waits for an operator's word.
 """
 
 from __future__ import annotations
@@ -89,6 +91,7 @@ class Reason(StrEnum):
     REFUSED = "refused"
     HELD_TOO_LONG = "held_too_long"
     OUTCOME_UNKNOWN = "outcome_unknown"
+    RATE_LIMITED = "rate_limited"
 
 
 _M = MessageState
@@ -114,7 +117,7 @@ MESSAGE_MOVES: dict[tuple[MessageState | None, Event], frozenset[MessageState]] 
 """Every allowed move of a message."""
 
 DELIVERY_MOVES: dict[tuple[DeliveryState | None, Event], frozenset[DeliveryState]] = {
-    (None, Event.CREATED): frozenset({_D.PENDING}),
+    (None, Event.CREATED): frozenset({_D.PENDING, _D.HELD}),
     (_D.PENDING, Event.INTENT): frozenset({_D.SENDING}),
     (_D.PENDING, Event.REFUSED): frozenset({_D.PENDING, _D.DEAD}),
     (_D.SENDING, Event.ACCEPTED): frozenset({_D.SENT}),
@@ -128,6 +131,7 @@ DELIVERY_MOVES: dict[tuple[DeliveryState | None, Event], frozenset[DeliveryState
     (_D.HELD, Event.RETRY): frozenset({_D.PENDING}),
     (_D.PENDING, Event.DROP): frozenset({_D.SKIPPED}),
     (_D.UNKNOWN, Event.DROP): frozenset({_D.SKIPPED}),
+    (_D.HELD, Event.DROP): frozenset({_D.SKIPPED}),
 }
 """Every allowed move of a delivery. A delivery in `sending` cannot be dropped: its request may be on the wire."""
 

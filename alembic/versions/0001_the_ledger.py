@@ -200,6 +200,8 @@ def _create_deliveries() -> None:
         sa.Column("contact_id", sa.Text(), nullable=True),
         sa.Column("conversation_id", sa.Text(), nullable=True),
         sa.Column("resolved_at", TIME, nullable=True),
+        sa.Column("hour_at", TIME, nullable=True),
+        sa.Column("hour_count", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_participants"),
         sa.UniqueConstraint("inbox", "kind", "value", name="uq_participants_inbox_kind_value"),
         sqlite_autoincrement=True,

@@ -82,3 +82,17 @@ def report(error: InboxSyncError, *, as_json: bool = False) -> int:
     if error.next_step:
         typer.echo(f"next step: {plain(error.next_step)}", err=True)
     return exit_code
+
+
+def typing_user() -> str:
+    """Who types: the user behind sudo, where there is one. Kept with what the command does."""
+    import os
+    import pwd
+
+    behind = os.environ.get("SUDO_USER", "")
+    if behind and os.geteuid() == 0:
+        return behind
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"

@@ -12,7 +12,7 @@ import typer
 
 from sync.cli.ask import ask
 from sync.cli.complete import complete_sources
-from sync.cli.invocation import AsJson, invocation_of, print_json
+from sync.cli.invocation import AsJson, invocation_of, print_json, typing_user
 
 if TYPE_CHECKING:
     from sync.answers import MessageFilterArgs, MessageListAnswer, MessageShowAnswer, MoveAnswer
@@ -198,6 +198,7 @@ def _move(
     if bool(ids) == bool(wanted):
         raise typer.BadParameter("say which messages: either their ids, or options such as --failed --source S")
     args: dict[str, Json] = {"ids": list(ids)} if ids else {"filter": cast("dict[str, Json]", wanted)}
+    args["by"] = typing_user()
     answer = cast("MoveAnswer", ask(invocation_of(context), command, args))
     if as_json:
         print_json(answer)

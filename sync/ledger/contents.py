@@ -4,7 +4,7 @@ that a loaded message becomes."""
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeAlias
@@ -16,12 +16,14 @@ from typing_extensions import TypedDict
 from sync.decide import Dead, Loaded
 from sync.ledger import schema
 from sync.ledger.dialect import Upsert, insert_by, insert_into
+from sync.ledger.events import new_event, write_events
 from sync.ledger.participants import ParticipantIds, participant_ids
+from sync.ledger.rates import Arrival, count_arrivals
 from sync.ledger.repository import chunks
 from sync.ledger.tallies import Tally
 from sync.ledger.types import key_text, without_nul
 from sync.message import Attachment, Message, Participant, message_from_json, message_to_json
-from sync.states import OPEN_DELIVERY_STATES, DeliveryState
+from sync.states import OPEN_DELIVERY_STATES, DeliveryState, Reason
 
 _D = schema.deliveries.c
 _P = schema.payloads.c
@@ -30,10 +32,13 @@ _R = schema.raws.c
 REVIVABLE = (DeliveryState.DEAD, DeliveryState.HELD, DeliveryState.SKIPPED)
 """What an operator's retry makes pending again."""
 
+RATE_CODE = "participant.rate_limited"
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What deliveries take over from their message. `revived`: it may have deliveries from an earlier life."""
+    """What deliveries take over from their message. `revived`: it may have deliveries from an earlier life;
+    `hourly_limit`: see `View` (0: it is not counted)."""
 
     message_id: int
     source_id: int
@@ -44,6 +49,7 @@ class Place:
     backfill: bool = False
     late: bool = False
     revived: bool = False
+    hourly_limit: int = 0
 
 
 LoadedItem: TypeAlias = tuple[Place, Loaded]
@@ -61,6 +67,9 @@ class NewDelivery(TypedDict):
     stream_rank: int
     direction: str | None
     state: str
+    reason: str
+    code: str
+    sentence: str
     seen_at: datetime
     release_at: datetime
     backfill: bool
@@ -71,20 +80,74 @@ class NewDelivery(TypedDict):
 # ---------------------------------------------------------------------------------------------------- loaded
 
 
-def store_loaded(tx: Connection, items: Sequence[LoadedItem], tally: Tally, now: datetime, release_at: datetime) -> int:
-    """Stores contents and creates one delivery per participant. Returns how many are pending now because of it."""
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What came of storing contents: deliveries that are pending now, and participants who have just sent more than an
+    hour may bring."""
+
+    pending: int = 0
+    limited: tuple[int, ...] = ()
+
+
+def store_loaded(
+    tx: Connection,
+    items: Sequence[LoadedItem],
+    tally: Tally,
+    now: datetime,
+    release_at: datetime,
+    *,
+    keep_max_bytes: int,
+) -> Stored:
+    """Stores contents and creates one delivery per participant: pending, or held when its participant sends too much."""
     if not items:
-        return 0
+        return Stored()
     _store_payloads(tx, items)
     people = ((place.inbox, participant) for place, loaded in items for participant in loaded.participants)
     ids = participant_ids(tx, people)
     known, revived = _revive(tx, [place for place, _ in items if place.revived], tally, now, release_at)
     rows = [row for row in _new_deliveries(items, ids, now, release_at) if _pair(row) not in known]
+    limits = {place.message_id: place.hourly_limit for place, _ in items}
+    limited = _hold_what_is_too_much(tx, rows, limits, now)
     if rows:
         tx.execute(insert_into(tx, schema.deliveries).on_conflict_do_nothing(), [dict(row) for row in rows])
     for row in rows:
-        tally.delivery(row["source_id"], row["inbox"], row["state"])
-    return len(rows) + revived
+        tally.delivery(row["source_id"], row["inbox"], row["state"], row["reason"])
+    held = {row["message_id"] for row in rows if row["state"] == DeliveryState.HELD}
+    keep_for_retry(tx, held, now, keep_max_bytes)
+    return Stored(sum(row["state"] == DeliveryState.PENDING for row in rows) + revived, limited)
+
+
+def _hold_what_is_too_much(
+    tx: Connection, rows: Sequence[NewDelivery], limits: Mapping[int, int], now: datetime
+) -> tuple[int, ...]:
+    """Makes those rows `held` that are more than an hour of their participant may bring. Returns the participants who have
+    just become too much."""
+    counted = [
+        Arrival(row["message_id"], row["participant_id"], row["arrived_at"], limits[row["message_id"]])
+        for row in rows
+        if limits[row["message_id"]] and not row["backfill"] and not row["late"]
+    ]
+    too_many = count_arrivals(tx, counted)
+    events = []
+    for row in rows:
+        if _pair(row) not in too_many:
+            continue
+        limit = limits[row["message_id"]]
+        row["state"], row["reason"] = DeliveryState.HELD.value, Reason.RATE_LIMITED.value
+        row["code"] = RATE_CODE
+        row["sentence"] = f"more than {limit} messages of this participant arrived within an hour"
+        events.append(
+            new_event(
+                "delivery.held",
+                now,
+                inbox=row["inbox"],
+                message_id=row["message_id"],
+                code=RATE_CODE,
+                detail={"limit": limit, "setting": "participant_messages_per_hour", "count": too_many[_pair(row)]},
+            )
+        )
+    write_events(tx, events)
+    return tuple(who for (message_id, who), count in too_many.items() if count == limits[message_id] + 1)
 
 
 def _pair(row: NewDelivery) -> tuple[int, int]:
@@ -108,6 +171,9 @@ def _new_deliveries(
                 "stream_rank": place.stream_rank,
                 "direction": None if direction is None else direction.value,
                 "state": DeliveryState.PENDING.value,
+                "reason": "",
+                "code": "",
+                "sentence": "",
                 "seen_at": place.seen_at,
                 "release_at": release_at,
                 "backfill": place.backfill,

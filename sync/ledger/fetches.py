@@ -100,4 +100,4 @@ def count_failures(
 def vanish_all(tx: Connection, reasons: Mapping[int, str], tally: Tally, now: datetime) -> None:
     """These found messages are gone, each for its reason."""
     verdicts = {message_id: Vanished(why) for message_id, why in reasons.items()}
-    settle(tx, verdicts, tally, now=now, release_at=now, raw_max_bytes=0)
+    settle(tx, verdicts, tally, now=now, release_at=now, raw_max_bytes=0, hourly_limit=0)

@@ -67,11 +67,27 @@ class Messages(Repository):
 
     @writes
     def load_contents(
-        self, tx: Connection, verdicts: Mapping[int, Verdict], now: datetime, release_at: datetime
+        self,
+        tx: Connection,
+        verdicts: Mapping[int, Verdict],
+        now: datetime,
+        release_at: datetime,
+        hourly_limit: int = 0,
     ) -> int:
         """The contents of found messages were looked at. Returns how many deliveries came of it; messages that are not
-        `found` any more are left alone."""
-        return self._settle(tx, verdicts, now, release_at)
+        `found` any more are left alone. `hourly_limit` as in `View`."""
+        tally = Tally()
+        stored = settle(
+            tx,
+            verdicts,
+            tally,
+            now=now,
+            release_at=release_at,
+            raw_max_bytes=self._raw_max_bytes,
+            hourly_limit=hourly_limit,
+        )
+        tally.write(tx)
+        return stored.pending
 
     @writes
     def fetch_failed(
@@ -93,12 +109,6 @@ class Messages(Repository):
         """Bytes of content that wait to be delivered."""
         return contents.spooled_bytes(tx)
 
-    def _settle(self, tx: Connection, verdicts: Mapping[int, Verdict], now: datetime, release_at: datetime) -> int:
-        tally = Tally()
-        count = settle(tx, verdicts, tally, now=now, release_at=release_at, raw_max_bytes=self._raw_max_bytes)
-        tally.write(tx)
-        return count
-
     # ------------------------------------------------------------------ operators
 
     @reads
@@ -119,12 +129,15 @@ class Messages(Repository):
         now: datetime,
         *,
         fetching: Collection[str] | None = None,
+        by: str = "",
     ) -> tuple[Moved, ...]:
         """Another try for what is dead, skipped, held or gone, flagged late. `fetching` names the sources whose
-        connector can load a single message again (None: all)."""
-        return moves.retry(tx, stories.ids_of(tx, which), now, fetching=fetching)
+        connector can load a single message again (None: all). `by`: who wants it, for the story."""
+        return moves.retry(tx, stories.ids_of(tx, which), now, fetching=fetching, by=by)
 
     @writes
-    def drop(self, tx: Connection, which: Collection[int] | MessageFilter, now: datetime) -> tuple[Moved, ...]:
-        """Skips what is not final, except what is on the wire."""
-        return moves.drop(tx, stories.ids_of(tx, which), now, keep_max_bytes=self._raw_max_bytes)
+    def drop(
+        self, tx: Connection, which: Collection[int] | MessageFilter, now: datetime, *, by: str = ""
+    ) -> tuple[Moved, ...]:
+        """Skips what is not final, and what is held; except what is on the wire. `by`: who wants it, for the story."""
+        return moves.drop(tx, stories.ids_of(tx, which), now, keep_max_bytes=self._raw_max_bytes, by=by)

@@ -26,7 +26,7 @@ _C = schema.payloads.c
 BACKFILL_ONLY = frozenset({Reason.BEFORE_HORIZON, Reason.TOO_OLD})
 """Reasons that only a backfill overrules: a retry of thousands of these would flood an Inbox."""
 
-DROPPABLE = (DeliveryState.PENDING, DeliveryState.UNKNOWN)
+DROPPABLE = (DeliveryState.PENDING, DeliveryState.UNKNOWN, DeliveryState.HELD)
 BRIEFLY_ON_THE_WIRE = "its request is on the wire at this moment; try again in a minute"
 
 
@@ -54,7 +54,7 @@ class _Message:
 
 
 def retry(
-    tx: Connection, message_ids: Sequence[int], now: datetime, *, fetching: Collection[str] | None
+    tx: Connection, message_ids: Sequence[int], now: datetime, *, fetching: Collection[str] | None, by: str
 ) -> tuple[Moved, ...]:
     """Gives messages another try. Those whose content is gone are fetched again if their place still exists."""
     found = _load(tx, message_ids)
@@ -67,12 +67,14 @@ def retry(
             continue
         can_fetch = message.fetchable and (fetching is None or message.source in fetching)
         outcomes.append(_retry_one(tx, message, tally, now, can_fetch=can_fetch))
-    _tell(tx, "operator.retry", outcomes, found, now)
+    _tell(tx, "operator.retry", outcomes, found, now, by)
     tally.write(tx)
     return tuple(outcomes)
 
 
-def drop(tx: Connection, message_ids: Sequence[int], now: datetime, *, keep_max_bytes: int) -> tuple[Moved, ...]:
+def drop(
+    tx: Connection, message_ids: Sequence[int], now: datetime, *, keep_max_bytes: int, by: str
+) -> tuple[Moved, ...]:
     """Skips what is not final. Contents stay for a later change of mind, within their bound."""
     found = _load(tx, message_ids)
     tally = Tally()
@@ -84,7 +86,7 @@ def drop(tx: Connection, message_ids: Sequence[int], now: datetime, *, keep_max_
             continue
         outcomes.append(_drop_one(tx, message, tally, now))
     keep_for_retry(tx, [one.message_id for one in outcomes if one.moved], now, keep_max_bytes)
-    _tell(tx, "operator.drop", outcomes, found, now)
+    _tell(tx, "operator.drop", outcomes, found, now, by)
     tally.write(tx)
     return tuple(outcomes)
 
@@ -244,7 +246,9 @@ def _load(tx: Connection, message_ids: Sequence[int]) -> dict[int, _Message]:
     return found
 
 
-def _tell(tx: Connection, kind: str, outcomes: Sequence[Moved], found: dict[int, _Message], now: datetime) -> None:
+def _tell(
+    tx: Connection, kind: str, outcomes: Sequence[Moved], found: dict[int, _Message], now: datetime, by: str
+) -> None:
     write_events(
         tx,
         [
@@ -254,7 +258,7 @@ def _tell(tx: Connection, kind: str, outcomes: Sequence[Moved], found: dict[int,
                 inbox=found[one.message_id].inbox,
                 source=found[one.message_id].source,
                 message_id=one.message_id,
-                detail={"outcome": one.sentence},
+                detail={"outcome": one.sentence, **({"by": by} if by else {})},
             )
             for one in outcomes
             if one.moved

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, func, select, update
 from sync.decide import Dead, Identity, Loaded, Seen, Skip, claim_of, identify, occurrences
 from sync.errors import Scope, TemporaryError
 from sync.ledger import claims, schema
-from sync.ledger.contents import DeadItem, LoadedItem, Place, store_dead, store_loaded
+from sync.ledger.contents import DeadItem, LoadedItem, Place, Stored, store_dead, store_loaded
 from sync.ledger.dialect import insert_into, lock_until_end
 from sync.ledger.fetches import vanish_all
 from sync.ledger.repository import chunks
@@ -122,6 +122,7 @@ class Recording:
         self._ids: dict[str, int] = {}
         self._loaded: list[LoadedItem] = []
         self._raw: list[DeadItem] = []
+        self._first_load = False
 
     def run(self, seen: Sequence[Seen], mark: Mark) -> Recorded:
         """Records everything and moves the stream's mark."""
@@ -130,9 +131,16 @@ class Recording:
         known = known_places(self._tx, self._view.stream_id, self._view.epoch, [one.external_id for one in seen])
         fresh = known.split(seen)
         self._insert_all(fresh)
-        deliveries = store_loaded(self._tx, self._loaded, self._tally, self._now, self._release_at)
+        stored = store_loaded(
+            self._tx,
+            self._loaded,
+            self._tally,
+            self._now,
+            self._release_at,
+            keep_max_bytes=self._raw_max_bytes,
+        )
         store_dead(self._tx, self._raw, self._now, self._raw_max_bytes)
-        deliveries += self._fill_known(known, seen)
+        filled = self._fill_known(known, seen)
         self._move_mark(mark)
         self._tally.write(self._tx)
         order = [self._ids[key] for one in fresh if (key := key_text(one.external_id)) in self._ids]
@@ -143,14 +151,15 @@ class Recording:
             loaded=self._states[MessageState.LOADED],
             skipped=dict(self._skipped),
             dead=dict(self._dead),
-            deliveries=deliveries,
+            deliveries=stored.pending + filled.pending,
+            limited=stored.limited + filled.limited,
         )
 
     # ------------------------------------------------------------------ the stream
 
     def _lock_stream(self, mark: Mark) -> None:
         row = self._tx.execute(
-            select(_S.generation, _S.id)
+            select(_S.generation, _S.id, _T.first_loaded_at)
             .join(schema.streams, _T.source_id == _S.id)
             .where(_T.id == self._view.stream_id)
             .with_for_update(of=schema.streams, key_share=True)
@@ -163,6 +172,7 @@ class Recording:
                 scope=Scope.SOURCE,
                 source=self._view.source,
             )
+        self._first_load = row.first_loaded_at is None
 
     def _move_mark(self, mark: Mark) -> None:
         old = self._tx.execute(
@@ -281,12 +291,13 @@ class Recording:
                 arrived_at=one.arrived_at,
                 seen_at=self._now,
                 backfill=self._backfill,
+                hourly_limit=0 if self._first_load else self._view.hourly_limit,
             )
             self._loaded.append((place, one.content))
 
     # ------------------------------------------------------------------ known places
 
-    def _fill_known(self, known: Known, seen: Sequence[Seen]) -> int:
+    def _fill_known(self, known: Known, seen: Sequence[Seen]) -> Stored:
         """Rows that were found earlier without content, and have it now."""
         verdicts = {}
         for one in seen:
@@ -294,7 +305,7 @@ class Recording:
             if state == MessageState.FOUND and one.content is not None:
                 verdicts[message_id] = one.content
         if not verdicts:
-            return 0
+            return Stored()
         return settle(
             self._tx,
             verdicts,
@@ -302,6 +313,7 @@ class Recording:
             now=self._now,
             release_at=self._release_at,
             raw_max_bytes=self._raw_max_bytes,
+            hourly_limit=self._view.hourly_limit,
         )
 
 

@@ -36,7 +36,8 @@ class LeaseLost(InboxSyncError):
 @dataclass(frozen=True, slots=True)
 class View:
     """The place a batch was found in. `epoch` is `"<generation of the source>:<the stream's epoch>"`; `inbox` is where
-    its messages go."""
+    its messages go; `hourly_limit`: of how many messages that arrive within an hour a participant's deliveries are made
+    pending (0: all)."""
 
     source: str
     source_id: int
@@ -44,6 +45,7 @@ class View:
     stream_rank: int
     inbox: str
     epoch: str
+    hourly_limit: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,8 @@ class Preview(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """What `record` did. `new_message_ids` in the order of the batch; `repeated`: places known before;
-    `skipped` and `dead`: new messages by reason; `deliveries`: created."""
+    `skipped` and `dead`: new messages by reason; `deliveries`: created and pending; `limited`: participants who have just
+    sent more than an hour may bring."""
 
     new_message_ids: tuple[int, ...] = ()
     repeated: int = 0
@@ -80,6 +83,7 @@ class Recorded:
     skipped: Mapping[str, int] = field(default_factory=dict)
     dead: Mapping[str, int] = field(default_factory=dict)
     deliveries: int = 0
+    limited: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,6 +208,8 @@ participants = _table(
     Column("contact_id", Text),
     Column("conversation_id", Text),
     Column("resolved_at", UtcDateTime),
+    Column("hour_at", UtcDateTime),
+    Column("hour_count", BigInteger, nullable=False, server_default=text("0")),
     UniqueConstraint("inbox", "kind", "value"),
     counts_up=True,
 )

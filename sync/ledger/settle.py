@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from sync.decide import HOLDS_NO_CLAIM, Dead, Loaded, Skip, Vanished, Verdict
 from sync.ledger import claims, schema
-from sync.ledger.contents import Place, store_dead, store_loaded
+from sync.ledger.contents import Place, Stored, store_dead, store_loaded
 from sync.ledger.events import new_event, write_events
 from sync.ledger.repository import chunks
 from sync.ledger.tallies import Tally
@@ -40,12 +40,12 @@ def settle(
     now: datetime,
     release_at: datetime,
     raw_max_bytes: int,
-) -> int:
-    """Moves found messages to where their contents lead. Messages that are not `found` any more are left alone.
-    Returns how many deliveries came of it."""
-    places = _found(tx, verdicts)
+    hourly_limit: int,
+) -> Stored:
+    """Moves found messages to where their contents lead. Messages that are not `found` any more are left alone."""
+    places = _found(tx, verdicts, hourly_limit)
     if not places:
-        return 0
+        return Stored()
     moves, loaded, raws, freed, events = [], [], [], [], []
     for message_id, place in places.items():
         verdict = verdicts[message_id]
@@ -74,12 +74,12 @@ def settle(
                 )
             )
     tx.execute(_MOVE, moves)
-    deliveries = store_loaded(tx, loaded, tally, now, release_at)
+    stored = store_loaded(tx, loaded, tally, now, release_at, keep_max_bytes=raw_max_bytes)
     store_dead(tx, raws, now, raw_max_bytes)
     if freed:
         claims.hand_on(tx, freed, tally, now)
     write_events(tx, events)
-    return deliveries
+    return stored
 
 
 def standing(verdict: Verdict) -> tuple[MessageState, str, str]:
@@ -95,11 +95,21 @@ def standing(verdict: Verdict) -> tuple[MessageState, str, str]:
             return MessageState.GONE, Reason.VANISHED, why
 
 
-def _found(tx: Connection, verdicts: Mapping[int, Verdict]) -> dict[int, Place]:
+def _found(tx: Connection, verdicts: Mapping[int, Verdict], hourly_limit: int) -> dict[int, Place]:
     places = {}
     for some in chunks(sorted(verdicts)):
         query = (
-            select(_M.id, _M.source_id, _S.inbox, _T.rank, _M.arrived_at, _M.seen_at, _M.backfill, _M.late)
+            select(
+                _M.id,
+                _M.source_id,
+                _S.inbox,
+                _T.rank,
+                _M.arrived_at,
+                _M.seen_at,
+                _M.backfill,
+                _M.late,
+                _T.first_loaded_at,
+            )
             .join(schema.streams, _T.id == _M.stream_id)
             .join(schema.sources, _S.id == _M.source_id)
             .where(_M.id.in_(some), _M.state == MessageState.FOUND)
@@ -117,5 +127,11 @@ def _found(tx: Connection, verdicts: Mapping[int, Verdict]) -> dict[int, Place]:
                 backfill=row.backfill,
                 late=row.late,
                 revived=row.late,
+                hourly_limit=hourly_limit if _is_live(row.first_loaded_at, row.seen_at) else 0,
             )
     return places
+
+
+def _is_live(first_loaded_at: datetime | None, seen_at: datetime) -> bool:
+    """Whether a message was first seen after its stream was loaded for the first time."""
+    return first_loaded_at is not None and seen_at > first_loaded_at

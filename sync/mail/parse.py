@@ -15,6 +15,7 @@ from sync.mail.body import Body, BodyReader
 from sync.mail.date import written_at
 from sync.mail.header import HeaderFields, decode_value, parse_parameters, read_header
 from sync.mail.machine import MARKER_HEADER
+from sync.mail.patience import TooLong, within
 from sync.mail.structure import Tree, read_structure
 from sync.mail.transfer import decode_transfer
 from sync.message import FingerprintParts, Legibility, Message, Participant, Unreadable
@@ -34,6 +35,11 @@ MAX_NESTED_LEVELS = 3
 
 MAX_KEPT_BYTES = 1_000_000
 """What is kept of a mail that nobody could read."""
+
+READING_SECONDS = 20.0
+"""Computing that one mail may take; the largest that are loaded take less than a second."""
+HEADER_SECONDS = 5.0
+"""…and its header alone."""
 
 RULE_HEADERS = (
     "auto-submitted",
@@ -68,7 +74,10 @@ def understand_headers(raw_header: bytes) -> Headers:
     The fingerprint's parts are unfolded but not decoded. Never raises; nonsense gives empty parts.
     """
     raw_header = _with_newlines(raw_header)
-    return _headers_of(read_header(raw_header, 0, len(raw_header)))
+    try:
+        return within(HEADER_SECONDS, lambda: _headers_of(read_header(raw_header, 0, len(raw_header))))
+    except TooLong:
+        return Headers(FingerprintParts())
 
 
 def understand(
@@ -78,12 +87,15 @@ def understand(
 
     At most `limit_bytes` are looked at. `full_size` is the mail's size in bytes at the server when `raw` is only its
     beginning (its header, say): a note then tells that content was not loaded. Direction and participants are left
-    open: `sync.decide` works them out. Never raises.
+    open: `sync.decide` works them out. Never raises, and ends: what takes longer than `READING_SECONDS` is given up for
+    its headers.
     """
     size = max(len(raw), full_size or 0)
     raw = _with_newlines(raw[:limit_bytes])
     try:
-        return _understand(raw, size)
+        return within(READING_SECONDS, lambda: _understand(raw, size))
+    except TooLong:
+        return _sender_only(raw, f"reading it took more than {READING_SECONDS:g} s of computing")
     except Exception as error:  # noqa: BLE001  the promise: one mail that nobody foresaw costs nobody anything
         return _sender_only(raw, f"{type(error).__name__} while reading it")
 

@@ -156,7 +156,7 @@ def test_an_exception_in_the_middle_leaves_neither_rows_nor_cursor(
 ) -> None:
     desk.record(desk.seen(1, loaded()), cursor={"uid": 1})
 
-    def fail(*_args: object) -> int:
+    def fail(*_args: object, **_more: object) -> int:
         raise OSError("injected")
 
     monkeypatch.setattr(record, where, fail)

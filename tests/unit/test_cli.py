@@ -16,6 +16,7 @@ from typing import cast
 import pytest
 
 from sync.cli import main
+from sync.cli.invocation import typing_user
 from sync.config import LoadedConfig
 from sync.errors import InboxSyncError, LedgerError
 from sync.message import Json
@@ -204,7 +205,7 @@ def test_a_messages_story_is_told(program: Program, daemon: Daemon) -> None:
 def test_moving_some_of_them_only_is_a_failure(program: Program, daemon: Daemon) -> None:
     daemon.answers({"ok": False, "outcomes": [{"id": 3, "moved": False, "sentence": "it was sent"}]})
     said = program("message", "retry", "3", "4")
-    assert daemon.asked == [("message_retry", {"ids": [3, 4]})]
+    assert daemon.asked == [("message_retry", {"ids": [3, 4], "by": typing_user()})]
     assert said.code == 1
     assert "it was sent" in said.out
 
@@ -216,7 +217,7 @@ def test_dropping_by_description_wants_a_yes(program: Program, daemon: Daemon) -
     assert "--yes" in said.err
     assert daemon.asked == []
     assert program("message", "drop", "--state", "pending", "--yes").code == 0
-    assert daemon.asked == [("message_drop", {"filter": {"state": "pending"}})]
+    assert daemon.asked == [("message_drop", {"filter": {"state": "pending"}, "by": typing_user()})]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -10,8 +12,9 @@ from sync.mail import is_loop, parse, understand, understand_headers, written_at
 from sync.mail.charset import codec_of, decode
 from sync.mail.header import decode_words, parse_parameters, read_header
 from sync.mail.parse import MAX_RULE_VALUE_CHARS
+from sync.mail.patience import TooLong, within
 from sync.mail.transfer import decode_transfer
-from sync.message import Legibility, Message, Unreadable
+from sync.message import FingerprintParts, Legibility, Message, Unreadable
 from sync.text.clean import MAX_TEXT_CHARS
 
 
@@ -219,6 +222,35 @@ def test_a_fault_of_our_own_costs_the_text_and_not_the_message(monkeypatch: pyte
     assert isinstance(unreadable, Unreadable)
     assert unreadable.raw == b"Subject: s\n\ntext"
     assert "RecursionError" in unreadable.why
+
+
+def test_l2_a_mail_that_keeps_the_reader_busy_for_ever_costs_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    def loop(*_: object) -> Message:
+        while True:
+            with contextlib.suppress(Exception):  # as a careless step in the middle would
+                sum(range(100))
+
+    monkeypatch.setattr(parse, "READING_SECONDS", 0.05)
+    monkeypatch.setattr(parse, "_understand", loop)
+    message = understand(b"From: Jo <jo@x.y>\nSubject: s\n\ntext")
+    assert isinstance(message, Message)
+    assert (message.legibility, message.text, message.subject) == (Legibility.UNREADABLE, "", "s")
+    monkeypatch.setattr(parse, "HEADER_SECONDS", 0.05)
+    monkeypatch.setattr(parse, "_headers_of", loop)
+    nothing = understand(b"From: Jo <jo@x.y>\nSubject: s\n\ntext")
+    assert isinstance(nothing, Unreadable)
+    assert nothing.raw.startswith(b"From: Jo")
+    assert understand_headers(b"Subject: s\n\n").fingerprint == FingerprintParts()
+
+
+def test_who_waits_is_not_interrupted_and_who_is_in_time_hears_nothing_later() -> None:
+    within(0.02, lambda: time.sleep(0.3))
+    deadline = time.thread_time() + 0.3
+    for _ in range(50):  # near the limit on both sides, in this very thread
+        with contextlib.suppress(TooLong):
+            within(0.003, lambda: sum(range(40_000)))
+    while time.thread_time() < deadline:
+        sum(range(100))
 
 
 def test_a_text_beyond_the_limit_is_cut_with_a_note() -> None:

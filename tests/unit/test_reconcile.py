@@ -206,7 +206,9 @@ async def test_where_the_inbox_changes_texts_nothing_is_sent_again(make_desk: Ma
     one, two = desk.arrive("anna", "one"), desk.arrive("anna", "two")
     lose_the_first_answer(desk, stored=False)
     async with desk.delivering(reconciling=True):
-        await until(lambda: [desk.states(one), desk.states(two)] == [["held"], ["sent"]], "it is held, the lane goes on")
+        await until(
+            lambda: [desk.states(one), desk.states(two)] == [["held"], ["sent"]], "it is held, the lane goes on"
+        )
     story = desk.ledger.messages.story(one)
     assert story is not None
     [why] = [event.detail for event in story.events if event.kind == "delivery.held"]
