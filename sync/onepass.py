@@ -63,7 +63,8 @@ class OnePass:
             _sync_line(name, self._runtime, reports[name], before.get(name, {}), after.get(name, {})) for name in names
         ]
         used = {line["inbox"] for line in lines}
-        inboxes = [answer for row in status.inboxes if (answer := inbox_answer(row))["name"] in used]
+        now = self._clock.now()
+        inboxes = [answer for row in status.inboxes if (answer := inbox_answer(row, now))["name"] in used]
         errors = [report.error for report in reports.values()] + (
             [] if named else [*self._runtime.loaded.failed_sources.values()]
         )

@@ -131,7 +131,7 @@ class Operator:
         """How everything is, from the ledger."""
         now = self._clock.now()
         status: Status = await self._ledger.call(self._ledger.overview.status)
-        inboxes = [inbox_answer(row) for row in status.inboxes]
+        inboxes = [inbox_answer(row, now) for row in status.inboxes]
         sources = self._sources(status)
         wrong = any(one["fault"] or one["warning"] for one in inboxes) or any(one["fault"] for one in sources)
         schema = await self._ledger.call(self._ledger.schema_state)

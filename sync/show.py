@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sync.answers import (
     DeliveryBrief,
@@ -41,6 +41,10 @@ REASONS: dict[str, str] = {
     Reason.OUTCOME_UNKNOWN: "its send was never answered nor found, and sending it again might double it",
 }
 """What each reason means, in a sentence for operators."""
+
+
+LONG_UNKNOWN = timedelta(minutes=15)
+"""A send whose outcome is unknown for longer than this is more than one that settles."""
 
 
 def moment(at: datetime | None) -> str | None:
@@ -91,19 +95,52 @@ def message_counts(counts: Mapping[str, int]) -> MessageCounts:
     }
 
 
-def inbox_answer(row: InboxStatus) -> InboxAnswer:
+def inbox_answer(row: InboxStatus, now: datetime) -> InboxAnswer:
     """An inbox for `status`."""
     inbox = row.inbox
-    warning = inbox.fault
     return {
         "name": inbox.name,
         "site_id": inbox.site_id,
         "state": inbox.state,
         "fault": _fault(inbox.code, inbox.sentence, inbox.next_step) if inbox.state == "parked" else None,
-        "warning": None if warning is None else _fault(warning.code, warning.sentence),
+        "warning": _warning(row, now),
         "probe_at": moment(inbox.probe_at) if inbox.state == "parked" else None,
         "deliveries": delivery_counts(row.deliveries),
         "oldest_pending_at": moment(row.oldest_pending_arrived_at),
+    }
+
+
+def _warning(row: InboxStatus, now: datetime) -> FaultAnswer | None:
+    """What an operator should look at although deliveries go on; the gravest gives the code."""
+    found: list[FaultAnswer] = []
+    if row.inbox.fault is not None:
+        found.append({"code": row.inbox.fault.code, "sentence": row.inbox.fault.sentence, "next_step": ""})
+    if row.oldest_unknown_at is not None and now - row.oldest_unknown_at > LONG_UNKNOWN:
+        found.append(
+            {
+                "code": "inbox.not_read_back",
+                "sentence": "a conversation cannot be read back, so that nobody knows what became of a send since "
+                f"{row.oldest_unknown_at:%Y-%m-%d %H:%M} UTC; nothing more is sent into it",
+                "next_step": "inbox-sync message list --state unknown; it is looked for again and again, or dropped",
+            }
+        )
+    limited = row.held.get(Reason.RATE_LIMITED, 0)
+    if limited:
+        found.append(
+            {
+                "code": "participant.rate_limited",
+                "sentence": f"{limited} deliveries are held: one participant sent more within an hour than "
+                "participant_messages_per_hour allows",
+                "next_step": "inbox-sync message list --reason rate_limited; then retry or drop them",
+            }
+        )
+    if not found:
+        return None
+    steps = [one["next_step"] for one in found if one["next_step"]]
+    return {
+        "code": found[0]["code"],
+        "sentence": "; ".join(one["sentence"] for one in found),
+        "next_step": "; ".join(steps),
     }
 
 

@@ -52,6 +52,12 @@ def _inbox_status(tx: Connection, row: InboxRow, tallies: Mapping[TallyKey, int]
         deliveries=_by_state(DeliveryState, mine),
         oldest_pending_arrived_at=min((arrived for arrived, _ in oldest if arrived is not None), default=None),
         oldest_pending_seen_at=min((seen for _, seen in oldest if seen is not None), default=None),
+        held=_by_reason(DeliveryState.HELD, mine),
+        oldest_unknown_at=tx.execute(
+            select(func.min(_D.unknown_at)).where(
+                _D.inbox == row.name, in_state(_D.state, *ON_THE_WIRE_STATES), _D.state == DeliveryState.UNKNOWN
+            )
+        ).scalar_one(),
     )
 
 
@@ -77,7 +83,7 @@ def _by_state(
     return counts
 
 
-def _by_reason(state: MessageState, tallies: Iterable[tuple[TallyKey, int]]) -> dict[str, int]:
+def _by_reason(state: MessageState | DeliveryState, tallies: Iterable[tuple[TallyKey, int]]) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for key, n in tallies:
         if key.state == state:

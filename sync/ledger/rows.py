@@ -349,12 +349,15 @@ class Moved(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class InboxStatus:
-    """One inbox and how many of its deliveries are in which state; the oldest one that is not final, by arrival."""
+    """One inbox and how many of its deliveries are in which state; the oldest one that is not final, by arrival; why its
+    held ones are held; since when the outcome of a send has been unknown for longest."""
 
     inbox: InboxRow
     deliveries: Mapping[str, int]
     oldest_pending_arrived_at: datetime | None
     oldest_pending_seen_at: datetime | None
+    held: Mapping[str, int] = field(default_factory=dict)
+    oldest_unknown_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

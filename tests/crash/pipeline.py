@@ -75,12 +75,22 @@ class SandboxClock:
 class Pipeline:
     """`async with Pipeline(…) as pipeline:` runs it. Mails arrive by `arrive`, time passes by `pass_time`."""
 
-    def __init__(self, folder: Path, ledger_url: str, *, inbox: str = "", answer_timeout: str = "20s") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        ledger_url: str,
+        *,
+        inbox: str = "",
+        answer_timeout: str = "20s",
+        budget: str = "requests_per_minute = 1000000\nburst_requests = 100",
+        source: str = "",
+    ) -> None:
         self.clock = PushedClock()
         self.sandbox = Sandbox(clock=SandboxClock(self.clock))
         self._folder = folder
         self._ledger_url = ledger_url
-        self._more = f'answer_timeout_seconds = "{answer_timeout}"\n{inbox}'
+        self._more = f'answer_timeout_seconds = "{answer_timeout}"\n{budget}\n{inbox}'
+        self._source = source
         self._mails = 0
         self._typed = 0
         self.config = folder / "config.toml"
@@ -90,7 +100,14 @@ class Pipeline:
         for part in ("cur", "new", "tmp"):
             (self._folder / "mail" / part).mkdir(parents=True)
         self.config.write_text(
-            CONFIG.format(url=self._ledger_url, folder=self._folder, sandbox=self.sandbox, own=OWN, more=self._more)
+            CONFIG.format(
+                url=self._ledger_url,
+                folder=self._folder,
+                sandbox=self.sandbox,
+                own=OWN,
+                more=self._more,
+                source=self._source,
+            )
         )
         loaded = load(self.config, environ={**os.environ, "WIX_KEY": self.sandbox.api_key})
         self.ledger = Ledger.open(LedgerSettings(url=self._ledger_url))
@@ -112,13 +129,14 @@ class Pipeline:
     async def arrive(self, *texts: str, sender: str = ADA) -> None:
         """A mail for each text, in this order; then a pass."""
         for text in texts:
-            self._put(text, sender)
+            self.put(text, sender)
         report = await self.runtime.poll("support")
         assert report is not None
         assert report.error is None
         assert report.deliveries == len(texts)
 
-    def _put(self, text: str, sender: str) -> None:
+    def put(self, text: str, sender: str = ADA) -> None:
+        """A mail arrives now, and nobody looks."""
         self._mails += 1
         now = self.clock.now()
         mail = EmailMessage()
@@ -256,12 +274,11 @@ site_id = "{sandbox.site_id}"
 api_key = {{ env = "WIX_KEY" }}
 base_url = "{sandbox.url}"
 own_addresses = ["{own}"]
-requests_per_minute = 1000000
-burst_requests = 100
 {more}
 
 [sources.support]
 connector = "maildir"
 path = "{folder}/mail"
 start = "all"
+{source}
 """

@@ -162,20 +162,22 @@ def test_times_are_iso_texts_or_none() -> None:
 
 
 def test_an_inbox_shows_why_it_is_parked_only_while_it_is() -> None:
-    parked = inbox_answer(InboxStatus(inbox_row(state="parked", code="inbox.network_refused"), {"pending": 4}, AT, AT))
+    parked = inbox_answer(
+        InboxStatus(inbox_row(state="parked", code="inbox.network_refused"), {"pending": 4}, AT, AT), AT
+    )
     assert parked["fault"] == {
         "code": "inbox.network_refused",
         "sentence": "the Inbox did not answer",
         "next_step": "check base_url",
     }
     assert (parked["probe_at"], parked["oldest_pending_at"], parked["deliveries"]["pending"]) == (ISO, ISO, 4)
-    well = inbox_answer(InboxStatus(inbox_row(code="inbox.network_refused"), {}, None, None))
+    well = inbox_answer(InboxStatus(inbox_row(code="inbox.network_refused"), {}, None, None), AT)
     assert (well["fault"], well["warning"], well["probe_at"], well["oldest_pending_at"]) == (None, None, None, None)
 
 
 def test_a_warning_parks_nothing() -> None:
     row = inbox_row(fault=Fault("inbox.text_changed", "the Inbox changes texts", AT))
-    answer = inbox_answer(InboxStatus(row, {}, None, None))
+    answer = inbox_answer(InboxStatus(row, {}, None, None), AT)
     assert answer["state"] == "ok"
     assert answer["fault"] is None
     assert answer["warning"] is not None
@@ -230,3 +232,16 @@ def test_an_error_is_told_with_code_and_next_step_and_a_bug_without_its_text() -
     assert "KeyError" in told["sentence"]
     assert "secret" not in str(told)
     assert told["next_step"]
+
+
+def test_what_waits_for_an_operator_while_deliveries_go_on_is_a_warning() -> None:
+    long_ago = AT - timedelta(hours=1)
+    row = InboxStatus(inbox_row(), {}, None, None, held={"rate_limited": 3}, oldest_unknown_at=long_ago)
+    warning = inbox_answer(row, AT)["warning"]
+    assert warning is not None
+    assert warning["code"] == "inbox.not_read_back"
+    assert "cannot be read back" in warning["sentence"]
+    assert "3 deliveries are held" in warning["sentence"]
+    assert "participant_messages_per_hour" in warning["sentence"]
+    settling = InboxStatus(inbox_row(), {}, None, None, held={"outcome_unknown": 1}, oldest_unknown_at=AT)
+    assert inbox_answer(settling, AT)["warning"] is None
