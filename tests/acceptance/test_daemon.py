@@ -232,6 +232,30 @@ def test_sighup_keeps_the_old_configuration_or_takes_the_new_one(small: Small) -
     assert daemon.stop() == 0
 
 
+@pytest.mark.parametrize("fault", ["misspelt key", "missing secret", "no inbox", "no TOML"])
+def test_30_reload_with_a_bad_configuration_keeps_the_old_one_says_so_and_fails(small: Small, fault: str) -> None:
+    daemon = small.start()
+    good = small.config.read_text()
+    bad = {
+        "misspelt key": good.replace("connector =", "conector ="),
+        "missing secret": good.replace("WIX_KEY", "NO_SUCH_KEY"),
+        "no inbox": good.replace("[inbox.main]", "[outbox.main]"),
+        "no TOML": good + "\n[[[",
+    }
+    small.config.write_text(bad[fault])
+    refused = small.type("reload")
+    assert refused.code == 78, refused.out + refused.err
+    assert "next step: " in refused.err
+    assert "Traceback" not in refused.err
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_for(lambda: "daemon.not_reloaded" in daemon.log(), "the log says that the old one is kept")
+    small.put("T000001")  # it goes on as before
+    small.wait_sent("T000001")
+    small.config.write_text(good)
+    small.type("reload").ok()
+    assert daemon.stop() == 0
+
+
 # ---------------------------------------------------------------------------------------------------- commands
 
 

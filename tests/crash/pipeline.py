@@ -84,6 +84,7 @@ class Pipeline:
         answer_timeout: str = "20s",
         budget: str = "requests_per_minute = 1000000\nburst_requests = 100",
         source: str = "",
+        first: str = "",
     ) -> None:
         self.clock = PushedClock()
         self.sandbox = Sandbox(clock=SandboxClock(self.clock))
@@ -91,6 +92,7 @@ class Pipeline:
         self._ledger_url = ledger_url
         self._more = f'answer_timeout_seconds = "{answer_timeout}"\n{budget}\n{inbox}'
         self._source = source
+        self._first = first
         self._mails = 0
         self._typed = 0
         self.config = folder / "config.toml"
@@ -99,6 +101,7 @@ class Pipeline:
         self.sandbox.start()
         for part in ("cur", "new", "tmp"):
             (self._folder / "mail" / part).mkdir(parents=True)
+            (self._folder / "second" / part).mkdir(parents=True)
         self.config.write_text(
             CONFIG.format(
                 url=self._ledger_url,
@@ -106,15 +109,24 @@ class Pipeline:
                 sandbox=self.sandbox,
                 own=OWN,
                 more=self._more,
-                source=self._source,
+                source=self._source.format(folder=self._folder),
+                first=self._first,
             )
         )
-        loaded = load(self.config, environ={**os.environ, "WIX_KEY": self.sandbox.api_key})
         self.ledger = Ledger.open(LedgerSettings(url=self._ledger_url))
+        await self._start()
+        return self
+
+    async def _start(self) -> None:
+        loaded = load(self.config, environ={**os.environ, "WIX_KEY": self.sandbox.api_key})
         self.runtime = Runtime(loaded, self.ledger, clock=self.clock, holder=new_holder())
         await self.runtime.start()
         await self.until(lambda: self.runtime.sides["main"].serving, "the inbox is served")
-        return self
+
+    async def restart(self) -> None:
+        """As after an end of the process, with the same ledger."""
+        await self.runtime.stop(1.0)
+        await self._start()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
@@ -135,8 +147,10 @@ class Pipeline:
         assert report.error is None
         assert report.deliveries == len(texts)
 
-    def put(self, text: str, sender: str = ADA) -> None:
-        """A mail arrives now, and nobody looks."""
+    def put(
+        self, text: str, sender: str = ADA, *, into: str = "mail", raw: bytes | None = None, **headers: str
+    ) -> None:
+        """A mail arrives now, and nobody looks. `headers`: more of them, `_` for `-`; `raw`: these bytes instead."""
         self._mails += 1
         now = self.clock.now()
         mail = EmailMessage()
@@ -144,9 +158,13 @@ class Pipeline:
         mail["To"] = OWN
         mail["Date"] = format_datetime(now)
         mail["Message-ID"] = f"<{self._mails}@mail.example>"
+        for name, value in headers.items():
+            field = name.replace("_", "-")
+            del mail[field]
+            mail[field] = value
         mail.set_content(text)
-        waiting = self._folder / "mail" / "tmp" / f"{int(now.timestamp())}.M{self._mails}.host"
-        waiting.write_bytes(mail.as_bytes())
+        waiting = self._folder / into / "tmp" / f"{int(now.timestamp())}.M{self._mails}.host"
+        waiting.write_bytes(mail.as_bytes() if raw is None else raw)
         at = now.timestamp() + self._mails * 1e-3
         os.utime(waiting, (at, at))
         waiting.rename(waiting.parent.parent / "new" / waiting.name)
@@ -280,5 +298,14 @@ own_addresses = ["{own}"]
 connector = "maildir"
 path = "{folder}/mail"
 start = "all"
+{first}
 {source}
 """
+
+SECOND = """
+[sources.second]
+connector = "maildir"
+path = "{folder}/second"
+start = "all"
+"""
+"""A second mailbox, for `source`."""
