@@ -68,7 +68,10 @@ class _Lane:
     def asleep_until(self, now: datetime) -> datetime | None:
         """When its participant may be asked for, None when that is now."""
         head = self.head()
-        moments = (self.resolve_at if self.postponed(now) else None, head.retry_at if waits_for_retry(head, now) else None)
+        moments = (
+            self.resolve_at if self.postponed(now) else None,
+            head.retry_at if waits_for_retry(head, now) else None,
+        )
         return max((at for at in moments if at is not None), default=None)
 
     def waits(self, now: datetime) -> bool:

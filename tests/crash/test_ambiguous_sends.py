@@ -235,8 +235,8 @@ async def test_a_streak_of_server_errors_parks_the_inbox_and_is_probed_with_read
         down = site.sandbox.fault("status", call="messages.send", status=503, stored=stored, times=None)
         reads = site.sandbox.fault("status", call="messages.list", status=503, times=None)
         for customer in customers:
-            site._put("One", customer)
-            site._put("Two", customer)
+            site.put("One", customer)
+            site.put("Two", customer)
         assert await site.runtime.poll("support") is not None
         side = site.runtime.sides["main"]
         await site.until(lambda: side.parked, "the inbox is parked")

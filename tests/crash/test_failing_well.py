@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from typing_extensions import TypedDict
 
 from sync.clock import SystemClock
 from sync.config import load
@@ -254,7 +255,20 @@ async def test_w24_own_output_back_through_a_second_mailbox_is_stopped(make_pipe
 # ------------------------------------------------------------------ the wrong conversation
 
 KNOWN = "<order@mail.example>"
-FORGED: dict[str, dict[str, str]] = {
+
+
+class Headers(TypedDict, total=False):
+    References: str
+    In_Reply_To: str
+    Message_ID: str
+    Reply_To: str
+    Sender: str
+    Return_Path: str
+    Subject: str
+    From: str
+
+
+FORGED: dict[str, Headers] = {
     "References": {"References": KNOWN},
     "In-Reply-To": {"In_Reply_To": KNOWN},
     "Message-ID": {"Message_ID": KNOWN},

@@ -132,6 +132,7 @@ async def test_l3_forty_days_without_the_source_bring_every_mail_once(
         wanted = {sender: ["T999"] if sender == CUSTOMERS[0] else [] for sender in CUSTOMERS}
         with monkeypatch.context() as patch:
             patch.setattr(MaildirConnector, "streams", fail)
+            waits = []
             for day in range(40):
                 sender = CUSTOMERS[day % len(CUSTOMERS)]
                 site.put(f"T{day}", sender)
@@ -139,10 +140,11 @@ async def test_l3_forty_days_without_the_source_bring_every_mail_once(
                 report = await site.runtime.poll("support")
                 assert report is not None
                 assert report.error is errors[trouble]
+                waits.append(report.next_wait_seconds)
                 await site.pass_time(DAY)
-            assert 0 < report.next_wait_seconds <= 900
+            assert 0 < max(waits) <= 900
             if trouble == "sign-in refused":
-                assert report.next_wait_seconds == 900
+                assert set(waits) == {900}
                 source = site.ledger.sources.get("support")
                 assert source is not None
                 assert source.state == "parked"
@@ -158,9 +160,14 @@ async def test_a_month_in_the_ledger_makes_nothing_too_old(pipeline: Pipeline) -
     async with pipeline as site:
         site.sandbox.fault("status", status=503, times=None)
         await site.arrive("T1", "T2", sender=CUSTOMERS[0])
+        for _ in range(2000):
+            if site.runtime.sides["main"].parked:
+                break
+            await site.pass_time(10)
+            await asyncio.sleep(0.02)
         for _ in range(40):
             await site.pass_time(DAY)
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.01)
         assert site.runtime.sides["main"].parked
         site.sandbox.clear_faults()
         await site.pass_time(PROBE_MAX_SECONDS)
