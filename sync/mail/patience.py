@@ -27,13 +27,21 @@ class TooLong(BaseException):
 class _Work:
     """What one thread does, and how long it may compute."""
 
-    __slots__ = ("clock", "interrupted", "thread", "until")
+    __slots__ = ("interrupted", "seconds", "thread", "until")
 
     def __init__(self, seconds: float) -> None:
         self.thread = threading.get_ident()
-        self.clock = time.pthread_getcpuclockid(self.thread)
-        self.until = time.clock_gettime(self.clock) + seconds
+        self.seconds = seconds
+        self.until: float | None = None
         self.interrupted = False
+
+    def is_over(self) -> bool:
+        """Whether its thread has computed for too long since this was first asked. (Most work is done before that: to ask
+        at its beginning would cost more than the rest of this module.)"""
+        now = time.clock_gettime(time.pthread_getcpuclockid(self.thread))
+        if self.until is None:
+            self.until = now + self.seconds
+        return now > self.until
 
 
 _lock = threading.Lock()
@@ -82,6 +90,6 @@ def _watch() -> None:
                 _is_watched = False
                 return
             for work in _at_work:
-                if not work.interrupted and time.clock_gettime(work.clock) > work.until:
+                if not work.interrupted and work.is_over():
                     work.interrupted = True
                     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(work.thread), ctypes.py_object(TooLong))

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync.board import Board
+from sync.decide import is_released, waits_for_retry
 from sync.delivery import OrderKey, Waiting
 from sync.message import Participant, ParticipantKind
 
@@ -247,3 +248,23 @@ def test_what_was_resolved_is_forgotten_once_the_ledger_says_it() -> None:
     assert made.next_resolve(NOW) is None
     made.forget_resolved(NOW + timedelta(seconds=1))
     assert made._resolved == {}
+
+
+def test_a_clock_set_back_wakes_what_waited_for_a_moment_reckoned_before() -> None:
+    made = board(waiting(1, conversation=None, participant=2))
+    row = made.next_resolve(NOW)
+    assert row is not None
+    made.postpone_resolve(2, NOW, NOW + timedelta(minutes=5), aside=False)
+    made.finish_resolve(row, None, None, NOW)
+    assert made.next_resolve(NOW) is None
+    assert made.next_resolve(NOW - timedelta(seconds=30)) is None  # clocks differ by so much
+    assert made.next_resolve(NOW - timedelta(days=1)) is not None
+
+
+def test_a_retry_is_not_waited_for_when_the_clock_was_set_back_since_the_refusal() -> None:
+    refused = replace(waiting(1), changed_at=NOW, retry_at=NOW + timedelta(minutes=5))
+    assert waits_for_retry(refused, NOW)
+    assert not waits_for_retry(refused, NOW - timedelta(days=1))
+    assert is_released(
+        replace(refused, seen_at=NOW, release_at=NOW + timedelta(hours=1)), None, NOW - timedelta(days=1)
+    )
