@@ -193,6 +193,23 @@ class Fetches(Protocol):
 
 
 @runtime_checkable
+class Waits(Protocol):
+    """For services that tell when there is something new (push). It makes messages come sooner and nothing else: the
+    source is polled at its interval all the same, and `poll` alone says what there is."""
+
+    async def wait(self, ctx: PassContext) -> frozenset[str] | None:
+        """Returns when something may be new in these streams (empty: somewhere); a pass over *all* streams follows at
+        once. None: there is nothing to wait for (switched off, or the service has no such thing); it is asked again
+        much later.
+
+        Waiting holds no thread. It runs beside passes and must not disturb them. It may be cancelled at any time.
+        What becomes new between two calls makes the next one return at once; what `poll` has told already need not.
+        An error is logged and the source waits again after a growing delay; it never parks or slows the source.
+        `ctx.deadline_at` has no meaning here."""
+        ...
+
+
+@runtime_checkable
 class Aborts(Protocol):
     """For connectors that hold sockets in threads, where cancelling a task stops nothing."""
 

@@ -30,6 +30,8 @@ from sync.logs import configure, keep_secret
 from sync.notify import notify
 from sync.operate import Operator
 from sync.passes import PassReport
+from sync.poll import Poller
+from sync.push import Listener
 from sync.runtime import Runtime
 
 log = structlog.get_logger()
@@ -61,6 +63,8 @@ class Daemon:
         self._stop = asyncio.Event()
         self._passes: set[asyncio.Task[object]] = set()
         self._room = asyncio.Semaphore(loaded.settings.daemon.max_passes)
+        self._listeners: dict[str, Listener] = {}
+        self._listening: set[asyncio.Task[None]] = set()
         self._reloading = asyncio.Lock()
         self._started_at = self._clock.now()
         self._state = "starting"
@@ -151,14 +155,33 @@ class Daemon:
                 next_run_time=now + timedelta(seconds=spread),
             )
         self._scheduler.start()
+        self._listeners = {name: self._listener(poller) for name, poller in self.runtime.pollers.items()}
+        self._listening = {asyncio.create_task(one.run(), name="push") for one in self._listeners.values()}
 
-    async def _pass(self, name: str) -> None:
+    def _listener(self, poller: Poller) -> Listener:
+        return Listener(
+            poller.name,
+            poller.connector,
+            every_seconds=poller.settings.every,
+            context=poller.waiting_context,
+            look=self._pass_by_hint,
+            clock=self._clock,
+        )
+
+    async def _pass_by_hint(self, name: str) -> PassReport | None:
+        """A pass at once. In a task of its own, which the daemon's end waits for while it ends the listener."""
+        made = asyncio.create_task(self._pass(name))
+        await asyncio.wait({made})
+        return made.result()
+
+    async def _pass(self, name: str) -> PassReport | None:
         try:
-            await self._tracked(name, self.runtime.poll)
+            return await self._tracked(name, self.runtime.poll)
         except InboxSyncError as error:
             log.warning("pass.not_recorded", source=name, code=error.code, reason=error.sentence)
         except Exception:
             log.exception("pass.bug", source=name)
+        return None
 
     async def poll(self, name: str) -> PassReport | None:
         """A pass that an operator asked for, until everything found is loaded; the next one is planned by its outcome.
@@ -180,6 +203,8 @@ class Daemon:
                 report = await work(name)
             if report is not None:
                 self._plan_next(name, report)
+            if name in self._listeners:
+                self._listeners[name].passed(report)
             return report
         finally:
             self._passes.discard(task)
@@ -210,6 +235,10 @@ class Daemon:
 
     async def _end_passes(self) -> None:
         self._ending = True
+        for listening in self._listening:
+            listening.cancel()
+        if self._listening:
+            await asyncio.wait(self._listening)
         scheduled = hasattr(self, "_scheduler") and self._scheduler.running
         if scheduled:
             self._scheduler.pause()

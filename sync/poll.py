@@ -126,6 +126,11 @@ class Poller:
         """Closes the connector's sockets without waiting."""
         abort(self.connector)
 
+    async def waiting_context(self) -> PassContext:
+        """What the connector is given to wait with."""
+        known = await self._ledger.call(self._ledger.sources.get, self.name)
+        return self._terms.context(self._unrecorded() if known is None else known)
+
     # ------------------------------------------------------------------ the pass
 
     async def _streams(self, source: SourceRow, report: PassReport) -> None:

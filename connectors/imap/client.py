@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import imaplib
 import socket
+import ssl
 from collections.abc import Callable
-from typing import BinaryIO, cast
+from io import BufferedReader
+from typing import cast
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """Longest line taken from a server: the UIDs of some six million messages in one SEARCH answer."""
@@ -29,7 +31,7 @@ class Client(imaplib.IMAP4):
 
     def __init__(self, dial: Callable[[], socket.socket]) -> None:
         self._dial = dial
-        self._reader: BinaryIO | None = None
+        self._reader: BufferedReader | None = None
         self.literal_limit_bytes = MAX_ANSWER_LITERAL_BYTES
         super().__init__()
 
@@ -43,7 +45,7 @@ class Client(imaplib.IMAP4):
         """Goes on with this socket. What was read ahead on the one before is dropped, so that nothing sent before
         STARTTLS can pose as an answer from behind it (RFC 9051 §11.1)."""
         self.sock = sock
-        self._reader = cast("BinaryIO", sock.makefile("rb", buffering=_READ_AHEAD_BYTES))
+        self._reader = cast("BufferedReader", sock.makefile("rb", buffering=_READ_AHEAD_BYTES))
 
     def read(self, size: int) -> bytes:
         """A literal, whole. Raises LiteralTooLong."""
@@ -60,6 +62,18 @@ class Client(imaplib.IMAP4):
         if len(line) > MAX_LINE_BYTES:
             raise self.abort(f"a line of more than {MAX_LINE_BYTES} bytes")
         return line
+
+    def hand_over(self) -> tuple[socket.socket, bytes]:
+        """The socket, non-blocking, and what was read ahead on it; this object is of no use afterwards."""
+        reader, self._reader = self._reader, None
+        self.sock.settimeout(0)
+        read_ahead = b""
+        if reader is not None:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                while octets := reader.read1(_READ_AHEAD_BYTES):
+                    read_ahead += octets
+            reader.close()
+        return self.sock, read_ahead
 
     def shutdown(self) -> None:
         """Closes the socket."""

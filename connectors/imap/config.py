@@ -17,6 +17,10 @@ PLAIN_PORT = 143
 """RFC 9051 §2.1; STARTTLS starts here too."""
 
 
+MAX_IDLE_SECONDS = 1740.0
+"""RFC 2177 §3: a client is to renew IDLE at least every 29 minutes, or be logged out as inactive."""
+
+
 class Tls(StrEnum):
     """How the connection is protected: from the first byte, after a STARTTLS command, or not at all."""
 
@@ -50,6 +54,16 @@ class ImapConfig(ConnectorConfig):
         ("INBOX", "\\Sent"), min_length=1, description="Folders to read, in UTF-8; special-use names work."
     )
     sent_folders: tuple[str, ...] = Field((), description="Folders, besides \\Sent, that hold what agents sent.")
+    push: bool = Field(True, description="Whether to wait for new mail (IDLE) besides polling, where the server can.")
+    push_folders: tuple[str, ...] | None = Field(
+        None, description="Folders that are watched for it, a connection each. Default: the first of folders."
+    )
+    max_connections: int = Field(
+        3, ge=1, le=20, description="Connections to the server at a time: one reads, the others wait for new mail."
+    )
+    idle_renew_seconds: float = Field(
+        600.0, gt=0, le=MAX_IDLE_SECONDS, description="How long one IDLE lasts before it is renewed."
+    )
     connect_timeout_seconds: float = Field(15.0, gt=0, le=300, description="For one address of the server to answer.")
     read_timeout_seconds: float = Field(60.0, gt=0, le=1800, description="Silence after which a connection is dead.")
     batch_messages: int = Field(200, ge=1, le=500, description="Messages asked for in one command.")
@@ -60,10 +74,10 @@ class ImapConfig(ConnectorConfig):
         900.0, ge=0, description="How often a folder is looked through even if the server says that nothing is new."
     )
 
-    @field_validator("host", "username", "folders", "sent_folders")
+    @field_validator("host", "username", "folders", "sent_folders", "push_folders")
     @classmethod
-    def _one_line(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        for text in (value,) if isinstance(value, str) else value:
+    def _one_line(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        for text in (value,) if isinstance(value, str) else value or ():
             if not text.strip():
                 raise ValueError("must not be empty")
             if any(ord(character) < 32 or ord(character) == 127 for character in text):
@@ -95,6 +109,12 @@ class ImapConfig(ConnectorConfig):
         if self.port is not None:
             return self.port
         return IMPLICIT_TLS_PORT if self.tls is Tls.IMPLICIT else PLAIN_PORT
+
+    @property
+    def watched_folders(self) -> tuple[str, ...]:
+        """Folders to wait at, in order; none when push is off, and no more than there are connections for."""
+        wanted = self.folders[:1] if self.push_folders is None else self.push_folders
+        return wanted[: self.max_connections - 1] if self.push else ()
 
     @property
     def folders_are_default(self) -> bool:

@@ -18,6 +18,7 @@ from .folders import SENT, Folder, find_folder, is_special_use, near_names
 from .link import Link
 from .look import Listing, Loaded, enter, list_headers, load_contents, look_for_new
 from .uids import MAX_UID
+from .watch import Watch
 from .wire import Wire
 
 T = TypeVar("T")
@@ -43,6 +44,7 @@ class ImapConnector:
             raise TypeError("ImapConnector takes an ImapConfig")
         self._config = config
         self._link = Link(config)
+        self._watch = Watch(config)
         self._listed: tuple[Folder, ...] | None = None
         self._listed_at: datetime | None = None
         self._looked_fully_at: dict[str, datetime] = {}
@@ -123,6 +125,8 @@ class ImapConnector:
             epoch = epoch_of(mark.uidvalidity, mark.turn)
             yield Batch((), cursor=doubting(mark, listing.look).write(), epoch=epoch)
             return
+        found = bool(listing.uids) and listing.verdict is Verdict.GO_ON
+        self._watch.polled(folder.name, listing.look, found=found)
         turn = turn_after(mark, listing.look, listing.verdict)
         epoch = self._epochs[stream.key] = epoch_of(listing.look.uidvalidity, turn)
         if listing.verdict is Verdict.NOTHING_NEW and mark is not None:
@@ -274,6 +278,16 @@ class ImapConnector:
         elif not succeeded and len(uids) > 1:
             raise broken
 
+    # -- waiting
+
+    async def wait(self, ctx: PassContext) -> frozenset[str] | None:
+        """Waits in IDLE until mail is announced in a watched folder. None where push is off or the server has no IDLE.
+        Its connections are apart from the one that polls, and stay open between two calls."""
+        listed = await self._folders(ctx) if self._config.watched_folders else ()
+        found = (find_folder(name, listed) for name in self._config.watched_folders)
+        folders = {folder.name: folder for folder in found if folder is not None}
+        return await self._watch.wait(tuple(folders.values()), ctx.log) if folders else None
+
     # -- the connection
 
     def abort(self) -> None:
@@ -283,6 +297,7 @@ class ImapConnector:
     async def aclose(self) -> None:
         """Logs out and closes."""
         self._listed = None
+        self._watch.close()
         await self._link.aclose()
 
     # -- check
@@ -303,10 +318,9 @@ class ImapConnector:
         ]
         if self._config.tls is Tls.NONE and self._config.allow_plaintext:
             findings.append(_plaintext_warning(where))
-        if "LITERAL+" not in capabilities and "IDLE" not in capabilities:
-            findings.append(
-                Finding(Severity.NOTE, f"{where} is an old server: it has no IDLE.", code="imap.old_server")
-            )
+        if self._config.push and "IDLE" not in capabilities:
+            sentence = f"{where} has no IDLE: new mail is noticed when the source is polled (every)."
+            findings.append(Finding(Severity.NOTE, sentence, code="imap.no_idle"))
         findings += [await self._check_folder(stream, ctx) for stream in await self.streams(ctx)]
         if self._config.folders_are_default and find_folder(SENT, folders) is None:
             findings.append(

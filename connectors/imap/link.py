@@ -37,45 +37,18 @@ class Link:
             if kept is not None and not kept.aborted:
                 try:
                     return await self._on(kept, job, folder)
-                except _LostError as lost:
+                except LostError as lost:
                     if kept.aborted:
                         raise lost.meaning from lost.__cause__
             self._wire = wire = Wire(self._config)
             try:
-                return await self._on(wire, lambda fresh: job(self._opened(fresh)), folder)
-            except _LostError as lost:
+                return await self._on(wire, lambda fresh: job(open_wire(fresh, self._config)), folder)
+            except LostError as lost:
                 raise lost.meaning from lost.__cause__
-
-    def _opened(self, wire: Wire) -> Wire:
-        config = self._config
-        try:
-            wire.connect()
-        except Exception as error:
-            raise translate(error, config, Stage.CONNECT) from error
-        try:
-            wire.log_in(config.username, config.password.get_secret_value())
-        except Exception as error:  # noqa: BLE001  whatever it is, it must not drag a server's words about the password along
-            raise translate(error, config, Stage.LOGIN) from None
-        return wire
 
     async def _on(self, wire: Wire, job: Callable[[Wire], T], folder: str) -> T:
         def work() -> T:
-            with wire.in_use():
-                try:
-                    return job(wire)
-                except Refused as error:
-                    if is_busy(error.text) or is_broken(error.text):
-                        wire.close()  # a server in trouble may be so for as long as this connection lives
-                    raise translate(error, self._config, Stage.COMMAND, folder) from error
-                except InboxSyncError:
-                    wire.close()
-                    raise
-                except Exception as error:
-                    wire.close()
-                    meaning = translate(error, self._config, Stage.COMMAND, folder)
-                    if is_lost(error):
-                        raise _LostError(meaning) from error
-                    raise meaning from error
+            return run_on(wire, lambda: job(wire), self._config, folder)
 
         sound = False
         try:
@@ -106,7 +79,41 @@ class Link:
                 await in_thread(wire.log_out, name="imap-logout")
 
 
-class _LostError(Exception):
+def open_wire(wire: Wire, config: ImapConfig) -> Wire:
+    """Connects and signs in; blocking. Raises one of `sync.errors`."""
+    try:
+        wire.connect()
+    except Exception as error:
+        raise translate(error, config, Stage.CONNECT) from error
+    try:
+        wire.log_in(config.username, config.password.get_secret_value())
+    except Exception as error:  # noqa: BLE001  whatever it is, it must not drag a server's words about the password along
+        raise translate(error, config, Stage.LOGIN) from None
+    return wire
+
+
+def run_on(wire: Wire, job: Callable[[], T], config: ImapConfig, folder: str) -> T:
+    """Does a blocking job on a connection. What goes wrong comes out as one of `sync.errors`, LostError among them; the
+    connection is closed unless it is still sound."""
+    with wire.in_use():
+        try:
+            return job()
+        except Refused as error:
+            if is_busy(error.text) or is_broken(error.text):
+                wire.close()  # a server in trouble may be so for as long as this connection lives
+            raise translate(error, config, Stage.COMMAND, folder) from error
+        except InboxSyncError:
+            wire.close()
+            raise
+        except Exception as error:
+            wire.close()
+            meaning = translate(error, config, Stage.COMMAND, folder)
+            if is_lost(error):
+                raise LostError(meaning) from error
+            raise meaning from error
+
+
+class LostError(Exception):
     """The connection broke under a job; `meaning` is what to raise if it may not be replaced."""
 
     def __init__(self, meaning: InboxSyncError) -> None:

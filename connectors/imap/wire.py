@@ -14,6 +14,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from sync.errors import ConfigError
 
@@ -25,6 +26,8 @@ from .folders import Folder
 from .uids import UidRanges
 
 LOGOUT_TIMEOUT_SECONDS = 5.0
+MAX_TLS_CONTEXTS = 16
+"""As many files of authorities are kept ready at a time."""
 
 
 class Refused(Exception):
@@ -38,9 +41,12 @@ class Refused(Exception):
 
 
 def tls_context(config: ImapConfig) -> ssl.SSLContext:
-    """Full verification, against `ca_file` alone where one is configured. Raises ConfigError for a bad `ca_file`."""
+    """Full verification, against `ca_file` alone where one is configured. Raises ConfigError for a bad `ca_file`.
+    Connections share it: each of its own would hold all authorities of the system."""
     try:
-        return ssl.create_default_context(cafile=str(config.ca_file) if config.ca_file else None)
+        if config.ca_file is None:
+            return _shared_context(None, 0)
+        return _shared_context(str(config.ca_file), config.ca_file.stat().st_mtime_ns)
     except (OSError, ssl.SSLError) as error:
         reason = error.strerror if isinstance(error, FileNotFoundError | PermissionError) else "it holds no certificate"
         raise ConfigError(
@@ -48,6 +54,11 @@ def tls_context(config: ImapConfig) -> ssl.SSLContext:
             code="imap.ca_file",
             next_step="Set ca_file to a readable PEM file, or leave it out to trust the system's authorities.",
         ) from error
+
+
+@lru_cache(maxsize=MAX_TLS_CONTEXTS)
+def _shared_context(ca_file: str | None, _changed_at_ns: int) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=ca_file)
 
 
 class Wire:
@@ -167,6 +178,16 @@ class Wire:
     def closed(self) -> bool:
         """Whether nothing can be asked on it any more."""
         return self._client is None or self._aborted
+
+    def hand_over(self) -> tuple[socket.socket, bytes]:
+        """Gives the socket away, non-blocking, with what was read ahead on it. From now on it is the caller's, and
+        this is closed."""
+        client = self._live()
+        with self._guard:
+            if self._aborted:
+                raise ConnectionAbortedError("the connection was given up")
+            self._client = self._socket = None
+        return client.hand_over()
 
     def log_out(self) -> None:
         """Says good-bye and closes."""

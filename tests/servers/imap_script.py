@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 CAPABILITIES = "IMAP4rev1 LITERAL+ IDLE UNSELECT SPECIAL-USE LIST-EXTENDED ESEARCH"
@@ -92,8 +92,11 @@ class ScriptedImap:
         self.folders: dict[bytes, Mailbox] = {}
         self.commands: list[str] = []
         self.connections = 0
+        self.deaf = False
+        """Whether what is said in IDLE gets no answer any more, as on a half-open connection."""
         self._answers: list[tuple[str, Answer | type[Exception]]] = []
         self._live: set[socket.socket] = set()
+        self._idling: dict[socket.socket, bytes] = {}
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=100)
         self.port: int = self._listener.getsockname()[1]
@@ -124,6 +127,18 @@ class ScriptedImap:
         """How many clients are connected."""
         with self._lock:
             return len(self._live)
+
+    def idling(self, wire: str = "INBOX") -> int:
+        """How many connections are in IDLE in this folder."""
+        with self._lock:
+            return sum(folder == wire.encode() for folder in self._idling.values())
+
+    def announce(self, line: bytes, wire: str = "INBOX") -> None:
+        """Says a line to every connection that is in IDLE in this folder."""
+        with self._lock:
+            told = [sock for sock, folder in self._idling.items() if folder == wire.encode()]
+        for sock in told:
+            sock.sendall(line + b"\r\n")
 
     def break_all(self) -> None:
         """Ends every open connection."""
@@ -159,13 +174,31 @@ class ScriptedImap:
                 tag, _space, command = line.decode("utf-8", "surrogateescape").strip().partition(" ")
                 self.commands.append(re.sub(r"(?i)^(LOGIN \S+).*", r"\1", command))
                 try:
-                    sock.sendall(session.answer(tag, command))
+                    if command.upper() == "IDLE" and self.scripted(command) is None:
+                        self._idle(sock, lines, tag, session.opened)
+                    else:
+                        sock.sendall(session.answer(tag, command))
                 except Silence:
                     lines.readline()
                     return self._gone(sock)
                 if command.upper() == "LOGOUT":
                     break
         return self._gone(sock)
+
+    def _idle(self, sock: socket.socket, lines: BinaryIO, tag: str, folder: bytes) -> None:
+        sock.sendall(b"+ idling\r\n")
+        with self._lock:
+            self._idling[sock] = folder
+        ended = lines.readline()
+        with self._lock:
+            del self._idling[sock]
+        if not ended:
+            raise Drop
+        self.commands.append(ended.decode().strip())
+        if self.deaf:
+            lines.readline()
+            raise Drop
+        sock.sendall(f"{tag} OK idled\r\n".encode())
 
     def _gone(self, sock: socket.socket) -> None:
         with self._lock:
@@ -187,6 +220,11 @@ class _Session:
     def __init__(self, server: ScriptedImap) -> None:
         self._server = server
         self._open: Mailbox | None = None
+
+    @property
+    def opened(self) -> bytes:
+        """The open folder's name."""
+        return self._open.wire if self._open else b""
 
     def answer(self, tag: str, command: str) -> bytes:
         said = self._server.scripted(command)
