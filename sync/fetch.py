@@ -66,6 +66,8 @@ class Fetcher:
         self._spool_max_bytes = spool_max_bytes
         self._clock = clock
         self._suspects: dict[int, _Suspect] = {}
+        self._any_due = True
+        """Whether rows waited for their content when the pass began."""
 
     async def fetch(self, stream: Stream, epoch: str, ids: Sequence[str], ctx: PassContext) -> Mapping[str, Content]:
         """Contents by id, within a part of the pass's time. Raises TemporaryError (`FETCH_HUNG`) when that is over, and
@@ -92,6 +94,7 @@ class Fetcher:
         if not isinstance(self._connector, Fetches):
             return
         due = await self._due_fetches()
+        self._any_due = bool(due)
         for group in _fetch_groups([row for row in due if not self._is_suspect(row)]):
             if await self._is_spool_full(report):
                 return
@@ -107,7 +110,7 @@ class Fetcher:
     ) -> None:
         """Messages with which a fetch failed, one by one and after everything else. A failure that may be the source's
         counts against a message only when another one could be loaded: an outage must make nothing `gone`."""
-        if not isinstance(self._connector, Fetches):
+        if not isinstance(self._connector, Fetches) or not (self._any_due or self._suspects):
             return
         due = [row for row in await self._due_fetches() if self._is_suspect(row)]
         self._suspects = {row.message_id: self._suspects.get(row.message_id, _Suspect()) for row in due}

@@ -75,11 +75,10 @@ class LeaseKeeper:
         """Renews everything, for ever."""
         while True:
             await self._clock.sleep(self._lease_seconds / RENEWALS_PER_LEASE)
-            for name, held in list(self._held.items()):
-                try:
-                    await self._renew(name, held)
-                except Exception:
-                    log.exception("lease.bug", lease=name)  # without a keeper nothing would ever be sent again
+            try:
+                await self._renew(dict(self._held))
+            except Exception:
+                log.exception("lease.bug")  # without a keeper nothing would ever be sent again
 
     async def release_all(self) -> None:
         """Gives everything back, so that the next process need not wait."""
@@ -91,16 +90,19 @@ class LeaseKeeper:
             except InboxSyncError as error:
                 log.warning("lease.not_released", lease=name, code=error.code)
 
-    async def _renew(self, name: str, held: HeldLease) -> None:
+    async def _renew(self, held: dict[str, HeldLease]) -> None:
         started = self._clock.elapsed_seconds()
         try:
-            lease = await self._ledger.call(self._ledger.leases.renew, name, self.holder, self._lease_seconds)
+            leases = await self._ledger.call(self._ledger.leases.renew, list(held), self.holder, self._lease_seconds)
         except InboxSyncError as error:
-            log.warning("lease.not_renewed", lease=name, code=error.code)
+            log.warning("lease.not_renewed", leases=len(held), code=error.code)
             return
-        if lease is None or lease.fence != held.ref.fence:
-            log.warning("lease.lost", lease=name)
-            held.lost.set()
-            self._held.pop(name, None)
-            return
-        held.extend(started + self._lease_seconds)
+        for name, ours in held.items():
+            lease = leases.get(name)
+            if lease is not None and lease.fence == ours.ref.fence:
+                ours.extend(started + self._lease_seconds)
+            else:
+                log.warning("lease.lost", lease=name)
+                ours.lost.set()
+                if self._held.get(name) is ours:
+                    del self._held[name]

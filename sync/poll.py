@@ -75,7 +75,7 @@ class Poller:
             clock=clock,
         )
 
-    async def load(self) -> SourceRow:
+    async def load(self, *, starts_pass: bool = False) -> SourceRow:
         """Makes the source known to the ledger; its start is fixed the first time."""
         now = self._clock.now()
         return await self._ledger.call(
@@ -86,6 +86,7 @@ class Poller:
             account=self.connector.account,
             horizon=self._horizon(now),
             now=now,
+            starts_pass=starts_pass,
         )
 
     async def run_pass(self) -> PassReport:
@@ -93,9 +94,8 @@ class Poller:
         what concerns the ledger."""
         async with self._running:
             began = self._clock.elapsed_seconds()
-            source = await self.load()
+            source = await self.load(starts_pass=True)
             report = PassReport(self.name)
-            await self._ledger.call(self._ledger.sources.pass_started, self.name, self._clock.now())
             try:
                 async with asyncio.timeout(self.settings.pass_timeout_seconds):
                     await self._streams(source, report)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import Connection, RowMapping, delete, func, select, update
 
 from sync.errors import ConfigError
 from sync.ledger import schema
-from sync.ledger.dialect import insert_into
+from sync.ledger.dialect import insert_into, is_postgres
 from sync.ledger.events import new_event, write_events
 from sync.ledger.repository import Repository, reads, writes
 from sync.ledger.rows import PassEnd, SourceRow
@@ -39,37 +40,25 @@ class Sources(Repository):
         account: str,
         horizon: datetime | None,
         now: datetime,
+        *,
+        starts_pass: bool = False,
     ) -> SourceRow:
         """Makes a configured source known.
 
         `horizon` is used at the first load only (None: everything is wanted). `account` names whose messages these are
         (host and user); when it changes, ids mean something else: the generation grows, and the streams start without a
-        cursor. An empty account changes nothing. A removed source comes back as it was.
+        cursor. An empty account changes nothing. A removed source comes back as it was. `starts_pass`: a pass begins;
+        until it ends the source has no next one, and that is how others know that it is at work (or that its process
+        died at it).
         """
-        fresh = {"name": name, "inbox": inbox, "connector": connector, "account": account, "generation": 1}
-        tx.execute(
-            insert_into(tx, schema.sources).on_conflict_do_nothing(),
-            [{**fresh, "horizon": horizon, "created_at": now}],
-        )
-        row = _lock(tx, name)
-        changes: dict[str, object] = {}
-        events = []
-        other_account = bool(account and row.account and account != row.account)
-        if other_account or (row.connector != connector and row.connector):
-            changes |= {"generation": row.generation + 1, **NO_FAULT}
-            _start_over(tx, row.id, now)
-            events.append(new_event("source.account_changed", now, inbox=inbox, source=name))
-        if row.inbox != inbox:
-            events.append(
-                new_event("source.inbox_changed", now, inbox=inbox, source=name, detail={"before": row.inbox})
-            )
-        if row.state == REMOVED:
-            changes |= NO_FAULT
-            events.append(new_event("source.returned", now, inbox=inbox, source=name))
-        changes |= {"inbox": inbox, "connector": connector, "account": account or row.account}
-        tx.execute(update(schema.sources).where(_S.id == row.id).values(**changes))
-        write_events(tx, events)
-        return need_source(tx, name)
+        row = _get(tx, name)
+        known = row is not None and row.state != REMOVED and (row.inbox, row.connector) == (inbox, connector)
+        if row is None or not known or account not in ("", row.account):
+            row = _bring_up_to_date(tx, name, inbox, connector, account, horizon, now)
+        if starts_pass:
+            tx.execute(update(schema.sources).where(_S.id == row.id).values(last_pass_at=now, next_pass_at=None))
+            row = replace(row, last_pass_at=now, next_pass_at=None)
+        return row
 
     @reads
     def get(self, tx: Connection, name: str) -> SourceRow | None:
@@ -99,12 +88,6 @@ class Sources(Repository):
             )
         write_events(tx, [new_event("source.removed", now, inbox=row.inbox, source=row.name) for row in gone])
         return tuple(row.name for row in gone)
-
-    @writes
-    def pass_started(self, tx: Connection, name: str, now: datetime) -> None:
-        """A pass begins. Until it ends the source has no next one: that is how others know that it is at work (or that
-        its process died at it)."""
-        tx.execute(update(schema.sources).where(_S.name == name).values(last_pass_at=now, next_pass_at=None))
 
     @writes
     def pass_ended(self, tx: Connection, name: str, now: datetime, end: PassEnd, release_by: datetime) -> None:
@@ -163,6 +146,33 @@ class Sources(Repository):
         return need_source(tx, new)
 
 
+def _bring_up_to_date(
+    tx: Connection, name: str, inbox: str, connector: str, account: str, horizon: datetime | None, now: datetime
+) -> SourceRow:
+    fresh = {"name": name, "inbox": inbox, "connector": connector, "account": account, "generation": 1}
+    tx.execute(
+        insert_into(tx, schema.sources).on_conflict_do_nothing(),
+        [{**fresh, "horizon": horizon, "created_at": now}],
+    )
+    row = _lock(tx, name)
+    changes: dict[str, object] = {}
+    events = []
+    other_account = bool(account and row.account and account != row.account)
+    if other_account or (row.connector != connector and row.connector):
+        changes |= {"generation": row.generation + 1, **NO_FAULT}
+        _start_over(tx, row.id, now)
+        events.append(new_event("source.account_changed", now, inbox=inbox, source=name))
+    if row.inbox != inbox:
+        events.append(new_event("source.inbox_changed", now, inbox=inbox, source=name, detail={"before": row.inbox}))
+    if row.state == REMOVED:
+        changes |= NO_FAULT
+        events.append(new_event("source.returned", now, inbox=inbox, source=name))
+    changes |= {"inbox": inbox, "connector": connector, "account": account or row.account}
+    tx.execute(update(schema.sources).where(_S.id == row.id).values(**changes))
+    write_events(tx, events)
+    return need_source(tx, name)
+
+
 def all_sources(tx: Connection) -> tuple[SourceRow, ...]:
     """Every source, as a part of the caller's transaction."""
     return tuple(map(_source, tx.execute(select(schema.sources).order_by(_S.name)).mappings()))
@@ -186,7 +196,8 @@ def need_source(tx: Connection, name: str) -> SourceRow:
 
 
 def _lock(tx: Connection, name: str) -> SourceRow:
-    tx.execute(select(_S.id).where(_S.name == name).with_for_update(key_share=True))
+    if is_postgres(tx):  # on SQLite the transaction alone may write
+        tx.execute(select(_S.id).where(_S.name == name).with_for_update(key_share=True))
     return need_source(tx, name)
 
 

@@ -29,6 +29,11 @@ class Streams(Repository):
         are not named hold up nothing any more; they come back as they were when they are named again."""
         source_id = need_source(tx, source).id
         keys = [key_text(key) for key, _, _ in wanted]
+        present = _present(tx, source_id)
+        if {(row.key, row.role, row.rank) for row in present.values()} == {
+            (key, role, rank) for key, (_, role, rank) in zip(keys, wanted, strict=True)
+        }:
+            return [present[key] for key in keys]
         rows = [
             {"source_id": source_id, "key": key, "role": role, "rank": rank, "active": True, "updated_at": now}
             for key, (_, role, rank) in zip(keys, wanted, strict=True)
@@ -46,8 +51,7 @@ class Streams(Repository):
         tx.execute(
             update(schema.streams).where(_T.source_id == source_id, _T.key.not_in(keys), _T.active).values(active=False)
         )
-        found = tx.execute(select(schema.streams).where(_T.source_id == source_id, _T.active)).mappings()
-        by_key = {row.key: row for row in map(_stream, found)}
+        by_key = _present(tx, source_id)
         return [by_key[key] for key in keys]
 
     @reads
@@ -60,6 +64,11 @@ class Streams(Repository):
             .order_by(_T.rank)
         )
         return [_stream(values) for values in tx.execute(query).mappings()]
+
+
+def _present(tx: Connection, source_id: int) -> dict[str, StreamRow]:
+    found = tx.execute(select(schema.streams).where(_T.source_id == source_id, _T.active)).mappings()
+    return {row.key: row for row in map(_stream, found)}
 
 
 def _stream(values: RowMapping) -> StreamRow:

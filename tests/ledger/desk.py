@@ -54,6 +54,12 @@ class Desk:
             name, inbox=inbox, connector="imap", account=account, horizon=None, now=self.now
         )
 
+    def start_pass(self, name: str, at: datetime) -> SourceRow:
+        """A pass of this source begins."""
+        return self.ledger.sources.load(
+            name, "main", connector="imap", account="", horizon=None, now=at, starts_pass=True
+        )
+
     def load_streams(self, source: str, *keys: str) -> list[StreamRow]:
         wanted = [
             (key, "sent" if key == "Sent" else "received", rank) for rank, key in enumerate(keys or ("INBOX", "Sent"))

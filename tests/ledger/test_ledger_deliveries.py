@@ -349,7 +349,7 @@ def test_while_a_pass_over_several_streams_runs_nothing_is_known_to_be_complete(
     desk.record(view=desk.view(desk.sent), complete_until=desk.at(50))
     desk.ledger.sources.pass_ended("support", desk.now, ended, desk.now)
     assert desk.ledger.deliveries.releases("main") == {"support": desk.at(50)}
-    desk.ledger.sources.pass_started("support", desk.at(60))
+    desk.start_pass("support", desk.at(60))
     assert desk.ledger.deliveries.releases("main") == {"support": None}
     desk.load_streams("support", "INBOX")
     assert desk.ledger.deliveries.releases("main") == {"support": desk.at(50)}

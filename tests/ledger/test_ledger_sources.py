@@ -50,7 +50,7 @@ def test_a_removed_source_is_kept_and_comes_back(desk: Desk) -> None:
 
 def test_how_passes_ended_is_kept(desk: Desk) -> None:
     sources = desk.ledger.sources
-    sources.pass_started("support", desk.at(1))
+    desk.start_pass("support", desk.at(1))
     sources.pass_ended("support", desk.at(2), PassEnd(ok=True, next_pass_at=desk.at(60), counts={"found": 3}), desk.now)
     for failures in (1, 2):
         end = PassEnd(False, "failing", "imap.down", "it is down", "wait", desk.at(90))
@@ -175,12 +175,12 @@ def test_a_lease_has_one_holder_and_a_fence_that_rises(ledger: Ledger) -> None:
     mine = leases.take("inbox:main", "a", 3600)
     assert mine is not None
     assert leases.take("inbox:main", "b", 3600) is None
-    assert leases.renew("inbox:main", "b", 3600) is None
+    assert leases.renew(["inbox:main"], "b", 3600) == {}
     renewed = leases.take("inbox:main", "a", 7200)
     assert renewed is not None
     assert renewed.fence == mine.fence
     assert renewed.expires_at > mine.expires_at
-    assert leases.renew("inbox:main", "a", 3600) is not None
+    assert list(leases.renew(["inbox:main", "inbox:other"], "a", 3600)) == ["inbox:main"]
     assert leases.release("inbox:main", "b", mine.fence) is False
     assert leases.release("inbox:main", "a", mine.fence) is True
     next_one = leases.take("inbox:main", "b", 3600)

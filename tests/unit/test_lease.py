@@ -42,28 +42,49 @@ async def test_another_keeper_gets_none(ledger: Ledger) -> None:
     assert await keeper_of(ledger, clock, "other").take("inbox:main") is None
 
 
-async def test_a_bug_in_one_renewal_ends_no_other(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_bug_in_a_renewal_does_not_end_the_keeper(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = FakeClock()
     keeper = keeper_of(ledger, clock)
-    bad, good = await keeper.take("inbox:bad"), await keeper.take("inbox:good")
-    assert bad is not None
-    assert good is not None
-    renew, renewed = ledger.leases.renew, 0
+    lease = await keeper.take("inbox:main")
+    assert lease is not None
+    renew, asked = ledger.leases.renew, 0
 
-    def fails_for_one(name: str, holder: str, ttl_seconds: float) -> object:
-        nonlocal renewed
-        if name == "inbox:bad":
+    def fails_at_first(names: list[str], holder: str, ttl_seconds: float) -> object:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
             raise ZeroDivisionError
-        renewed += 1
-        return renew(name, holder, ttl_seconds)
+        return renew(names, holder, ttl_seconds)
 
-    monkeypatch.setattr(ledger.leases, "renew", fails_for_one)
+    monkeypatch.setattr(ledger.leases, "renew", fails_at_first)
     running = asyncio.create_task(keeper.run())
     for count in (1, 2, 3, 4):
         await clock.advance(10)
-        await until(lambda count=count: renewed == count and clock.sleeping == 1, "it was renewed")  # type: ignore[misc]
-    assert good.valid()
-    assert not bad.valid()
+        await until(lambda count=count: asked == count and clock.sleeping == 1, "it was tried")  # type: ignore[misc]
+    assert lease.valid()
+    running.cancel()
+
+
+async def test_a_thousand_leases_are_renewed_at_once_and_a_lost_one_is_told_apart(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock()
+    keeper = keeper_of(ledger, clock)
+    leases = [await keeper.take(f"source:{number}") for number in range(1000)]
+    ledger.leases.take("source:7", "other", 3600, force=True)
+    renew, asked = ledger.leases.renew, 0
+
+    def counted(names: list[str], holder: str, ttl_seconds: float) -> object:
+        nonlocal asked
+        asked += 1
+        return renew(names, holder, ttl_seconds)
+
+    monkeypatch.setattr(ledger.leases, "renew", counted)
+    running = asyncio.create_task(keeper.run())
+    for count in (1, 2, 3, 4):
+        await clock.advance(10)
+        await until(lambda count=count: asked == count and clock.sleeping == 1, "it was renewed")  # type: ignore[misc]
+    assert [number for number, one in enumerate(leases) if one is not None and not one.valid()] == [7]
     running.cancel()
 
 
