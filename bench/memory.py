@@ -27,7 +27,7 @@ SENT = "SELECT count(*) FROM deliveries WHERE state = 'sent'"
 def run(options: Options) -> Section:
     if not PROGRAM.exists():
         raise Missing("needs Dovecot: apt-get install dovecot-imapd")
-    count, huge = options.pick((20_000, HUGE_BYTES), (100, 2**26))
+    count, huge = options.pick((20_000, HUGE_BYTES), (20, 2**25))
     with stub.running() as url:
         many = _peak(options.folder / "many", url, count, [])
         limit = _peak(options.folder / "limit", url, count, [LIMIT_BYTES - 4096])

@@ -85,7 +85,7 @@ class Daemon:
         while not condition():
             if time.monotonic() > deadline:
                 raise RuntimeError(f"not within {deadline_seconds:g} s: {what}\n{self.log.read_text()[-3000:]}")
-            time.sleep(0.1)
+            time.sleep(0.2)
 
     def asked(self, query: str) -> int:
         """One number out of the ledger; 0 while it is not there yet."""
@@ -114,9 +114,9 @@ class Daemon:
         return sum(1 for _ in Path(f"/proc/{self.pid}/task").iterdir())
 
 
-def imap_source(name: str, server: Dovecot, user: str, more: str = "") -> str:
+def imap_source(name: str, server: Dovecot, user: str, more: str = "", *, every: str = "60s") -> str:
     """TOML of a source on a mailbox, over TLS."""
     return (
-        f'[sources.{name}]\nconnector = "imap"\nevery = "60s"\nhost = "localhost"\nport = {server.imaps_port}\n'
+        f'[sources.{name}]\nconnector = "imap"\nevery = "{every}"\nhost = "localhost"\nport = {server.imaps_port}\n'
         f'ca_file = "{server.ca_file}"\nusername = "{user}"\npassword = {{ env = "MAIL_PASSWORD" }}\n{more}\n\n'
     )

@@ -10,10 +10,10 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sync.connector import Log
-from sync.errors import InboxSyncError, TemporaryError
+from sync.errors import ConfigError, InboxSyncError, TemporaryError
 
 from .bookmark import Look
 from .config import ImapConfig
@@ -92,7 +92,10 @@ class Watch:
         self._config = config
         self._announce_seconds = announce_seconds
         self._waiting: dict[str, Waiting] = {}
+        self._again_at: dict[str, float] = {}
+        """By folder that failed while others did not, when its turn comes again (the loop's clock)."""
         self._looks: dict[str, Look] = {}
+        self._closings = 0
         self._changed = asyncio.Event()
 
     def polled(self, folder: str, look: Look, *, found: bool) -> None:
@@ -104,33 +107,60 @@ class Watch:
 
     async def wait(self, folders: Sequence[Folder], log: Log) -> frozenset[str] | None:
         """Waits until mail is announced in some of these folders; their names. None where the server has no IDLE.
-        Raises what connecting raises, and TemporaryError when a connection ended; the others stay."""
+        Raises what connecting raises, and TemporaryError when a connection ended, unless other folders are still being
+        waited at: then that folder's turn comes again when an IDLE would be renewed."""
         for name in self._waiting.keys() - {folder.name for folder in folders}:
             self._waiting.pop(name).close()
-        for folder in folders:
-            if folder.name not in self._waiting and not await self._open(folder, log):
-                return None
-        while not (news := self._take_news()):
-            self._raise_ended(log)
+        closings = self._closings
+        while await self._open_missing(folders, log):
+            if news := self._take_news():
+                return news
+            failed = self._drop_ended()
+            self._put_off(failed, log)
             self._changed.clear()
-            due_at = min(waiting.idling.due_at for waiting in self._waiting.values())
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(due_at):
+                async with asyncio.timeout_at(self._due_at()):
                     await self._changed.wait()
+            if self._closings != closings:
+                raise self._meaning(Ended(Why.BYE), "")
             for waiting in self._waiting.values():
                 waiting.tick()
-        return news
+        return None
+
+    async def _open_missing(self, folders: Sequence[Folder], log: Log) -> bool:
+        """Makes the connections that are missing. False where the server has no IDLE."""
+        now = asyncio.get_running_loop().time()
+        failed: dict[str, InboxSyncError] = {}
+        for folder in folders:
+            if folder.name not in self._waiting and self._again_at.get(folder.name, now) <= now:
+                try:
+                    if not await self._open(folder, log):
+                        return False
+                except (TemporaryError, ConfigError) as error:
+                    failed[folder.name] = error
+        self._put_off(failed, log)
+        return True
+
+    def _put_off(self, failed: Mapping[str, InboxSyncError], log: Log) -> None:
+        """Folders at which waiting failed have their turn later. When nothing is waited at, the first error is raised."""
+        for name, error in failed.items():
+            if not self._waiting:
+                self._again_at.clear()
+                raise error
+            log.warning("imap.push_failed", stream=name, code=error.code)
+            self._again_at[name] = asyncio.get_running_loop().time() + self._config.idle_renew_seconds
+
+    def _due_at(self) -> float:
+        return min([*(one.idling.due_at for one in self._waiting.values()), *self._again_at.values()])
 
     def _take_news(self) -> frozenset[str]:
         return frozenset(name for name, waiting in self._waiting.items() if waiting.idling.take_news())
 
-    def _raise_ended(self, log: Log) -> None:
-        for name, waiting in list(self._waiting.items()):
-            if (ended := waiting.idling.ended) is not None:
-                waiting.close()
-                del self._waiting[name]
-                log.debug("imap.push_ended", stream=name, why=ended.why.value)
-                raise self._meaning(ended, name)
+    def _drop_ended(self) -> dict[str, InboxSyncError]:
+        ended = {name: one.idling.ended for name, one in self._waiting.items() if one.idling.ended is not None}
+        for name in ended:
+            self._waiting.pop(name).close()
+        return {name: self._meaning(why, name) for name, why in ended.items()}
 
     def _meaning(self, ended: Ended, folder: str) -> TemporaryError:
         sentence, code = {
@@ -174,12 +204,14 @@ class Watch:
             log.info("imap.no_idle", stream=folder.name)
             return False
         look, sock, read_ahead = opened
+        wire.let_go()
         idling = Idling(
             look.messages,
             renew_seconds=self._config.idle_renew_seconds,
             answer_seconds=self._config.read_timeout_seconds,
             announce_seconds=self._announce_seconds,
         )
+        self._again_at.pop(folder.name, None)
         waiting = self._waiting[folder.name] = Waiting(sock, idling, self._changed.set)
         waiting.begin(read_ahead)
         known = self._looks.get(folder.name)
@@ -192,3 +224,5 @@ class Watch:
         waiting, self._waiting = self._waiting, {}
         for one in waiting.values():
             one.close()
+        self._closings += 1
+        self._changed.set()

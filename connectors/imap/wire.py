@@ -180,14 +180,16 @@ class Wire:
         return self._client is None or self._aborted
 
     def hand_over(self) -> tuple[socket.socket, bytes]:
-        """Gives the socket away, non-blocking, with what was read ahead on it. From now on it is the caller's, and
-        this is closed."""
+        """Gives the socket away, non-blocking, with what was read ahead on it; nothing can be asked here any more. Until
+        `let_go` it is still closed with this."""
         client = self._live()
-        with self._guard:
-            if self._aborted:
-                raise ConnectionAbortedError("the connection was given up")
-            self._client = self._socket = None
+        self._client = None
         return client.hand_over()
+
+    def let_go(self) -> None:
+        """The socket is somebody else's now."""
+        with self._guard:
+            self._socket = None
 
     def log_out(self) -> None:
         """Says good-bye and closes."""

@@ -224,6 +224,47 @@ class TestScripted:
             server.announce(b"* 1 EXISTS", "Support")
             assert await waiting == {"Support"}
 
+    async def test_a_folder_that_cannot_be_watched_does_not_keep_others_from_it(self, server: ScriptedImap) -> None:
+        server.folder("Support")
+        watched = {"folders": ["INBOX", "Support"], "push_folders": ["Support", "INBOX"], "idle_renew_seconds": 0.3}
+        async with polled(config_for(server.port, **watched)) as (connector, reader):
+            server.on('EXAMINE "Support"', lambda _command: "NO [NOPERM] not yours")
+            waiting = asyncio.create_task(hint(connector, reader))
+            await until(lambda: server.idling("INBOX"), "the other one is watched")
+            assert "imap.push_failed" in reader.log.names()
+            server.announce(b"* 1 EXISTS", "INBOX")
+            assert await waiting == {"INBOX"}
+            waiting = asyncio.create_task(hint(connector, reader))
+            server.calm()
+            await until(lambda: server.idling("Support"), "its turn comes again")
+            server.announce(b"* 1 EXISTS", "Support")
+            assert await waiting == {"Support"}
+
+    async def test_a_wait_that_is_given_up_while_it_connects_leaves_no_connection(self, server: ScriptedImap) -> None:
+        async with polled(config_for(server.port)) as (connector, reader):
+            for command in ("LOGIN", "EXAMINE"):
+                asked = threading.Event()
+
+                def hang(_command: str, asked: threading.Event = asked) -> str:
+                    asked.set()
+                    raise Silence
+
+                server.on(command, hang)
+                waiting = asyncio.create_task(hint(connector, reader))
+                await until(asked.is_set, "it hangs while it connects")
+                waiting.cancel()
+                await asyncio.wait({waiting})
+                await until(lambda: server.open_connections() == 1, "only the connection that polls is left")
+                server.calm()
+
+    async def test_closing_ends_a_wait_and_makes_no_new_connection(self, server: ScriptedImap) -> None:
+        async with polled(config_for(server.port)) as (connector, reader):
+            waiting = asyncio.create_task(error_of(connector, reader))
+            await until(server.idling, "it is in IDLE")
+            await connector.aclose()
+            assert (await waiting).code == "imap.push_lost"
+            assert server.connections == 2
+
     async def test_closing_leaves_no_connection_and_the_connector_can_be_used_again(self, server: ScriptedImap) -> None:
         async with polled(config_for(server.port)) as (connector, reader):
             for _time in range(2):
