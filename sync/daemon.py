@@ -40,6 +40,8 @@ FIRST_PASSES_SECONDS = 10.0
 """The first passes of all sources are spread over this time (or over a source's interval, if that is shorter)."""
 JITTER_SHARE = 0.1
 STATUS_SECONDS = 10.0
+LISTENERS_END_SECONDS = 1.0
+"""How long the end waits for connectors to stop waiting; their connections are closed afterwards."""
 SPOOL_PAUSE_SECONDS = 1.0
 """The pause before the next pass of a source that has more to load than the spool had room for."""
 
@@ -238,7 +240,7 @@ class Daemon:
         for listening in self._listening:
             listening.cancel()
         if self._listening:
-            await asyncio.wait(self._listening)
+            await asyncio.wait(self._listening, timeout=LISTENERS_END_SECONDS)
         scheduled = hasattr(self, "_scheduler") and self._scheduler.running
         if scheduled:
             self._scheduler.pause()

@@ -16,6 +16,7 @@ from bench.parts.mails import OWN
 from connectors.imap import ImapConfig, ImapConnector
 from sync.clock import SystemClock
 from sync.ledger import Ledger
+from sync.logs import configure
 from sync.mail.address import OwnAddresses
 from sync.passes import PassReport
 from sync.poll import Poller
@@ -65,6 +66,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--database", type=Path, required=True)
     options = parser.parse_args()
+    configure("warning", "console")
     report = asyncio.run(one_pass(options.port, options.database))
     if report.error is not None:
         raise SystemExit(str(report.error))

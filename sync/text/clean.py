@@ -36,8 +36,9 @@ def clean(text: str, *, limit_chars: int = MAX_TEXT_CHARS) -> str:
 
     Surrogate pairs that were split become the character they stand for; lone halves become U+FFFD.
     """
-    text = text[:limit_chars]
-    if _SUSPECT.search(text) is not None:
+    text = text[:limit_chars].replace("\r\n", "\n")
+    # Nothing that is unwanted is printable (Unicode's categories C and Z), and looking for that costs next to nothing.
+    if not text.replace("\n", "").replace("\t", "").isprintable() and _SUSPECT.search(text) is not None:
         if _SURROGATES.search(text) is not None:
             text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
         text = _UNWANTED.sub("", _LINE_ENDS.sub("\n", text))

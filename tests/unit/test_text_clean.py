@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 
 import pytest
@@ -114,3 +115,11 @@ def test_splitting_a_megabyte_takes_linear_time() -> None:
     text = "\n😀" * 500_000
     assert len(list(split_units(text, 16_384))) >= 61
     assert_linear(lambda some: list(split_units(some, 16_384)), text)
+
+
+def test_whatever_cleaning_takes_out_is_found_by_the_quick_look() -> None:
+    """The quick look is `str.isprintable`: no code point that the thorough one finds may be printable."""
+    overlooked = [
+        code for code in range(sys.maxunicode + 1) if chr(code).isprintable() and clean(chr(code)) != chr(code)
+    ]
+    assert overlooked == []
