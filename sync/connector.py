@@ -14,6 +14,10 @@ may import `sync.connector`, `sync.message`, `sync.errors`, `sync.mail`, `sync.t
 Life of a pass: `streams()` → for each stream `poll(stream, cursor, ctx)`, an async iterator of batches. After each
 batch the core commits rows and cursor in one transaction, and may call `fetch` for what is new before it asks for the
 next batch. A pass beyond its deadline is cancelled and `abort()` closes its sockets.
+
+Besides, where a connector can `list` what a stream holds, the core compares it with the ledger (`audit`), looks once a
+day for what the service showed late (the sweep), and brings in what came before the horizon (`backfill`). The last two
+load what they find, and so need `fetch`, too.
 """
 
 from __future__ import annotations
@@ -26,10 +30,13 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
-from sync.message import Batch, Content, Json
+from sync.message import Batch, Content, Json, Listed
 
 API_VERSION = 1
 """Raised when a connector written for an older contract would misbehave; the registry refuses other versions."""
+
+LISTED_MAX = 1000
+"""Messages in one piece of a listing at most, known ones and others together."""
 
 
 class StreamRole(StrEnum):
@@ -120,7 +127,8 @@ class PassContext:
     `since` is the horizon (UTC): messages whose arrival and date both lie before it may be left out and counted in
     `Batch.before_horizon`; None means everything. `known(epoch, ids)` returns those ids the ledger has already (their
     headers need not be asked again, their content must not be). `deadline_at` is for bounding requests;
-    `size_limit_bytes` the most one message's content may take: larger ones come as headers and a note.
+    `size_limit_bytes` the most one message's content may take: larger ones come as headers and a note. `epoch` is the
+    numbering under which the ledger knows the stream (None: it was never polled), for what only a cursor could tell.
     """
 
     log: Log
@@ -130,6 +138,7 @@ class PassContext:
     since: datetime | None = None
     known: Callable[[str, Sequence[str]], Awaitable[frozenset[str]]] = _nothing_known
     http: Http | None = None
+    epoch: str | None = None
 
 
 class ConnectorConfig(BaseModel):
@@ -184,7 +193,7 @@ class Connector(Protocol):
 
 @runtime_checkable
 class Fetches(Protocol):
-    """For services where looking is cheaper than loading."""
+    """For services where looking is cheaper than loading, or that can give a single message again."""
 
     async def fetch(self, stream: Stream, epoch: str, ids: Sequence[str], ctx: PassContext) -> Mapping[str, Content]:
         """The content of these ids. An id missing from the answer was not returned this time and is asked for again;
@@ -206,6 +215,22 @@ class Waits(Protocol):
         What becomes new between two calls makes the next one return at once; what `poll` has told already need not.
         An error is logged and the source waits again after a growing delay; it never parks or slows the source.
         `ctx.deadline_at` has no meaning here."""
+        ...
+
+
+@runtime_checkable
+class Lists(Protocol):
+    """For services that can say what a stream holds. Reads only, and moves no cursor."""
+
+    def list(self, stream: Stream, since: datetime | None, ctx: PassContext) -> AsyncIterator[Listed]:
+        """Everything in `stream` that arrived at `since` (UTC) or later, by the service's word for arrival, which is
+        what `poll` gives as `arrived_at`; None: everything. In pieces of at most `LISTED_MAX`, in any order; at least
+        one piece, possibly empty; nothing twice.
+
+        Ids go through `ctx.known` before anything else is asked about them: those it names come in `Listed.known`
+        (they may lie before `since`, where only loading more would tell), all others as `Found` without content.
+        Between two pieces the stream may be polled and fetched from; what arrives or goes meanwhile may be in it or
+        not. Raises TemporaryError when the stream is numbered anew while it is listed."""
         ...
 
 

@@ -156,6 +156,19 @@ class Batch:
     before_horizon: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One piece of what a stream holds, whatever its cursor says.
+
+    `found` are messages the ledger has not: what their headers tell, never their content. `known` are ids that
+    `PassContext.known` has named: nothing but their numbers was asked for. `epoch` as in `Batch`.
+    """
+
+    found: tuple[Found, ...]
+    known: tuple[str, ...] = ()
+    epoch: str = ""
+
+
 MESSAGE_ADAPTER: TypeAdapter[Message] = TypeAdapter(Message)
 
 

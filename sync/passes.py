@@ -104,6 +104,7 @@ class PassTerms:
             since=source.horizon,
             known=known,
             http=self._http,
+            epoch=None if row is None else row.epoch,
         )
 
     def rules(self, source: SourceRow, stream: Stream, row: StreamRow, epoch: str) -> SourceRules:

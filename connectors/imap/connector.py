@@ -9,13 +9,14 @@ from typing import ClassVar, TypeVar
 
 from sync.connector import ConnectorConfig, ConnectorInfo, Finding, PassContext, Severity, Stream, StreamRole
 from sync.errors import ConfigError, InboxSyncError, TemporaryError
-from sync.message import Batch, Content, Found, Gone, Json
+from sync.message import Batch, Content, Found, Gone, Json, Listed
 
 from .bookmark import Bookmark, Verdict, doubting, epoch_of, turn_after
 from .client import LiteralTooLong
 from .config import ImapConfig, Tls
 from .folders import SENT, Folder, find_folder, is_special_use, near_names
 from .link import Link
+from .listing import list_folder
 from .look import Listing, Loaded, enter, list_headers, load_contents, look_for_new
 from .uids import MAX_UID
 from .watch import Watch
@@ -199,7 +200,15 @@ class ImapConnector:
         if not listing.uids:
             yield Batch((), cursor=end.write(), epoch=epoch, complete_until=looked_at, before_horizon=before_horizon)
 
-    async def _headers(self, folder: Folder, epoch: str, uids: Sequence[int], looked_at: datetime) -> list[Found]:
+    async def list(self, stream: Stream, since: datetime | None, ctx: PassContext) -> AsyncIterator[Listed]:
+        """What the folder holds, by its own numbers."""
+        folder = await self._folder(stream.key, ctx)
+        async for listed in list_folder(
+            self._link, folder, since, ctx, lambda epoch, uids: self._headers(folder, epoch, uids, ctx.now())
+        ):
+            yield listed
+
+    async def _headers(self, folder: Folder, epoch: str, uids: Sequence[int], looked_at: datetime) -> Sequence[Found]:
         def job(wire: Wire, some: Sequence[int]) -> list[Found]:
             if enter(wire, folder, epoch):
                 return list_headers(wire, some, looked_at)

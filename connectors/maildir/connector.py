@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sync.connector import ConnectorConfig, ConnectorInfo, Finding, PassContext, Severity, Stream
+from sync.connector import LISTED_MAX, ConnectorConfig, ConnectorInfo, Finding, PassContext, Severity, Stream
 from sync.errors import ConfigError
 from sync.mail import understand, understand_headers
-from sync.message import Batch, Found, Json
+from sync.message import Batch, Content, Found, Gone, Json, Listed
 
 from .config import MaildirConfig, MailFormat
 from .layout import Place, detect, missing, open_folder, places, unreadable
@@ -52,12 +52,21 @@ class Bookmark(BaseModel):
         return made
 
 
+@dataclass(slots=True)
+class _Index:
+    """A folder's mails by id, for the state that `signature` names."""
+
+    signature: str = ""
+    entries: dict[str, Entry] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class _Open:
-    """A stream's folder with its place."""
+    """A stream's folder with its place, and where its mails were when it was last looked through."""
 
     place: Place
     folder: Folder
+    index: _Index = field(default_factory=_Index)
 
 
 class MaildirConnector:
@@ -88,7 +97,7 @@ class MaildirConnector:
         del ctx
         return await asyncio.to_thread(self._streams)
 
-    def _streams(self) -> list[Stream]:
+    def _streams(self) -> Sequence[Stream]:
         config = self._config
         mail_format = detect(config)
         try:
@@ -120,8 +129,7 @@ class MaildirConnector:
             return
         self._complain(scan.problems, ctx)
         first = mark.first_at is None
-        entries = _candidates(scan.entries, mark, ctx.since, first=first)
-        entries = await self._unknown(entries, ctx)
+        entries = await self._unknown(_candidates(scan.entries, mark, ctx.since, first=first), ctx)
         end = Bookmark(
             signature=scan.signature,
             first_at=looked_at.timestamp() if mark.first_at is None else mark.first_at,
@@ -169,7 +177,7 @@ class MaildirConnector:
                 ctx.log.warning("maildir.file_unreadable", path=str(path), why=why)
 
     @staticmethod
-    async def _unknown(entries: list[Entry], ctx: PassContext) -> list[Entry]:
+    async def _unknown(entries: Sequence[Entry], ctx: PassContext) -> Sequence[Entry]:
         unknown: list[Entry] = []
         for start in range(0, len(entries), KNOWN_AT_ONCE):
             some = entries[start : start + KNOWN_AT_ONCE]
@@ -228,6 +236,77 @@ class MaildirConnector:
             content=understand(raw, limit_bytes=limit_bytes, full_size=None if whole else entry.size),
         )
 
+    # -- what is there, and single mails
+
+    async def list(self, stream: Stream, since: datetime | None, ctx: PassContext) -> AsyncIterator[Listed]:
+        """What the folder holds, by arrival as a first look would tell it."""
+        scan = await asyncio.to_thread(self._look, stream.key, Bookmark(), ctx.now().timestamp())
+        self._complain(scan.problems if scan else (), ctx)
+        entries = _candidates(scan.entries if scan else (), Bookmark(), ctx.since, first=True)
+        if since is not None:
+            entries = [entry for entry in entries if entry.arrived >= since.timestamp()]
+        listed_any = False
+        for start in range(0, len(entries), LISTED_MAX):
+            some = entries[start : start + LISTED_MAX]
+            known = await ctx.known("", [entry.external_id for entry in some])
+            unknown = [entry for entry in some if entry.external_id not in known]
+            found = await asyncio.to_thread(self._headers, stream.key, unknown, ctx)
+            yield Listed(tuple(found), tuple(one.external_id for one in some if one.external_id in known))
+            listed_any = True
+        if not listed_any:
+            yield Listed(())
+
+    def _headers(self, key: str, entries: Sequence[Entry], ctx: PassContext) -> Sequence[Found]:
+        folder = self._folder(key)
+        found: list[Found] = []
+        for entry in entries:
+            try:
+                headers = understand_headers(folder.read(entry, HEADER_READ_BYTES))
+            except FileNotFoundError:
+                continue  # removed meanwhile
+            except OSError as error:
+                self._complain([(entry.path, reason(error))], ctx)
+                continue
+            arrived_at = datetime.fromtimestamp(entry.arrived, UTC)
+            found.append(
+                Found(entry.external_id, arrived_at, headers.written_at, entry.size, fingerprint=headers.fingerprint)
+            )
+        return found
+
+    async def fetch(self, stream: Stream, epoch: str, ids: Sequence[str], ctx: PassContext) -> Mapping[str, Content]:
+        """The content of these mails. Left out: those whose files cannot be read."""
+        del epoch
+        return await asyncio.to_thread(lambda: dict(self._contents(stream.key, ids, ctx)))
+
+    def _contents(self, key: str, ids: Sequence[str], ctx: PassContext) -> Iterator[tuple[str, Content]]:
+        folder = self._folder(key)
+        index = self._index(key, ctx)
+        limit_bytes = min(self._config.max_message_bytes or ctx.size_limit_bytes, ctx.size_limit_bytes)
+        for external_id in ids:
+            entry = index.get(external_id)
+            if entry is None:
+                yield external_id, Gone("it is no longer in the folder")
+                continue
+            whole = entry.size <= limit_bytes
+            try:
+                raw = folder.read(entry, limit_bytes if whole else min(OVERSIZE_READ_BYTES, limit_bytes))
+            except FileNotFoundError:
+                yield external_id, Gone("it is no longer in the folder")
+            except OSError as error:
+                self._complain([(entry.path, reason(error))], ctx)
+            else:
+                yield external_id, understand(raw, limit_bytes=limit_bytes, full_size=None if whole else entry.size)
+
+    def _index(self, key: str, ctx: PassContext) -> Mapping[str, Entry]:
+        """The folder's mails by id. It is looked through again only when it has changed."""
+        index = self._open[key].index
+        if index.signature and self._open[key].folder.signature() == index.signature:
+            return index.entries
+        scan = self._look(key, Bookmark(), ctx.now().timestamp())
+        index.signature = scan.signature if scan else ""
+        index.entries = {entry.external_id: entry for entry in scan.entries} if scan else {}
+        return index.entries
+
     async def aclose(self) -> None:
         """Nothing stays open between calls."""
         self._open = {}
@@ -243,7 +322,7 @@ class MaildirConnector:
             findings += await asyncio.to_thread(self._check_folder, stream.key, ctx)
         return findings
 
-    def _check_folder(self, key: str, ctx: PassContext) -> list[Finding]:
+    def _check_folder(self, key: str, ctx: PassContext) -> Sequence[Finding]:
         try:
             scan = self._look(key, Bookmark(), ctx.now().timestamp())
         except ConfigError as error:

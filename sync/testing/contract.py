@@ -17,7 +17,7 @@ from typing import Protocol
 
 import pytest
 
-from sync.connector import Aborts, Connector, Fetches, Severity, Stream
+from sync.connector import LISTED_MAX, Aborts, Connector, Fetches, Lists, Severity, Stream
 from sync.errors import AuthError, ConfigError, InboxSyncError, TemporaryError
 from sync.message import Json
 from sync.testing.reader import Arrived, Reader
@@ -272,6 +272,96 @@ class ConnectorContract:
             assert set(answer) <= {"999999", "no-such-id"}
         await connector.aclose()
 
+    # -- listing, where the connector can (`Lists`)
+
+    async def test_a_listing_is_what_a_poll_from_the_start_finds(self, world: World) -> None:
+        """Same places, same times, same fingerprints: or an audit would see faults that are none."""
+        for number in range(20):
+            world.put(f"mail {number}")
+        reader = Reader(_lister(world))
+        pieces = await reader.list_everything()
+        assert pieces, "every stream gives at least one piece"
+        assert all(one.content is None for _stream, piece in pieces for one in piece.found), "a listing loads nothing"
+        listed = {
+            (stream.key, piece.epoch, one.external_id): (one.arrived_at, one.fingerprint)
+            for stream, piece in pieces
+            for one in piece.found
+        }
+        await reader.run_pass()
+        polled = {
+            (stream.key, batch.epoch, one.external_id): (one.arrived_at, one.fingerprint)
+            for stream, batch in reader.batches
+            for one in batch.found
+        }
+        assert len(listed) == 20
+        assert listed == polled
+        await reader.connector.aclose()
+
+    async def test_a_listing_can_be_repeated_and_changes_nothing(self, world: World) -> None:
+        """Not at the service, and not in what a pass finds afterwards."""
+        for number in range(5):
+            world.put(f"mail {number}")
+        before = world.state()
+        reader = Reader(_lister(world))
+        assert await reader.list_everything() == await reader.list_everything()
+        assert world.state() == before
+        assert len(await reader.run_pass()) == 5
+        await reader.connector.aclose()
+
+    async def test_a_listing_comes_in_bounded_pieces_and_nothing_twice(self, world: World) -> None:
+        """Two hundred thousand messages must not be in memory at once."""
+        for number in range(30):
+            world.put(f"mail {number}")
+        reader = Reader(_lister(world))
+        pieces = await reader.list_everything()
+        assert all(len(piece.found) + len(piece.known) <= LISTED_MAX for _stream, piece in pieces)
+        ids = [(stream.key, one.external_id) for stream, piece in pieces for one in piece.found]
+        assert len(ids) == len(set(ids)) == 30
+        await reader.connector.aclose()
+
+    async def test_a_listing_keeps_to_since(self, world: World) -> None:
+        """Nothing that arrived before it, everything that arrived at it or later."""
+        for number in range(6):
+            world.put(f"mail {number}")
+        reader = Reader(_lister(world))
+        everything = [one for _stream, piece in await reader.list_everything() for one in piece.found]
+        middle = sorted(one.arrived_at for one in everything)[3]
+        some = [one for _stream, piece in await reader.list_everything(middle) for one in piece.found]
+        assert {one.external_id for one in some} == {one.external_id for one in everything if one.arrived_at >= middle}
+        tomorrow = datetime.now(UTC) + timedelta(days=3)
+        assert not [one for _stream, piece in await reader.list_everything(tomorrow) for one in piece.found]
+        await reader.connector.aclose()
+
+    async def test_of_known_messages_a_listing_gives_the_ids_only(self, world: World) -> None:
+        """Whatever else would be asked about them is asked for nothing."""
+        for number in range(10):
+            world.put(f"mail {number}")
+        reader = Reader(_lister(world))
+        ids = sorted(one.found.external_id for one in await reader.run_pass())
+        world.put("new")
+        pieces = [piece for _stream, piece in await reader.list_everything()]
+        assert sorted(known for piece in pieces for known in piece.known) == ids
+        assert len([one for piece in pieces for one in piece.found]) == 1
+        await reader.connector.aclose()
+
+    async def test_a_listing_can_be_polled_and_fetched_from_between_its_pieces(self, world: World) -> None:
+        """Live mail does not wait until a long listing is through."""
+        for number in range(3):
+            world.put(f"mail {number}")
+        reader = Reader(_lister(world))
+        texts: list[str] = []
+        connector = reader.connector
+        assert isinstance(connector, Lists)
+        for stream in await connector.streams(reader.context()):
+            async for piece in connector.list(stream, None, reader.context(stream)):
+                texts += _texts(await reader.run_pass())
+                if isinstance(connector, Fetches) and piece.found:
+                    ids = [one.external_id for one in piece.found]
+                    contents = await connector.fetch(stream, piece.epoch, ids, reader.context(stream))
+                    assert set(contents) == set(ids)
+        assert sorted(texts) == ["mail 0", "mail 1", "mail 2"]
+        await connector.aclose()
+
     # -- manners
 
     async def test_reading_changes_nothing_at_the_service(self, world: World) -> None:
@@ -420,6 +510,13 @@ class ConnectorContract:
             world, repr(connector), repr(vars(connector)), repr(reader.log.events), repr(reader.cursors), repr(findings)
         )
         await connector.aclose()
+
+
+def _lister(world: World) -> Connector:
+    connector = world.connector()
+    if not isinstance(connector, Lists):
+        pytest.skip("this connector does not list")
+    return connector
 
 
 def _texts(arrived: Sequence[Arrived]) -> list[str]:

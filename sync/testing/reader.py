@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from sync.connector import Connector, Fetches, Http, HttpAnswer, PassContext, Stream
+from sync.connector import Connector, Fetches, Http, HttpAnswer, Lists, PassContext, Stream
 from sync.http import HttpClient
-from sync.message import Batch, Content, Found, Gone, Json, Message
+from sync.message import Batch, Content, Found, Gone, Json, Listed, Message
 
 SIZE_LIMIT_BYTES = 25_000_000
 PASS_SECONDS = 120.0
@@ -106,6 +106,7 @@ class Reader:
     seen: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     batches: list[tuple[Stream, Batch]] = field(default_factory=list)
     fetched: list[str] = field(default_factory=list)
+    epochs: dict[str, str] = field(default_factory=dict)
 
     def context(self, stream: Stream | None = None) -> PassContext:
         """The context for one stream of a pass."""
@@ -124,6 +125,7 @@ class Reader:
             since=made.since,
             known=known,
             http=made.http,
+            epoch=self.epochs.get(stream.key) if stream else None,
         )
 
     async def run_pass(self) -> list[Arrived]:
@@ -148,6 +150,14 @@ class Reader:
             await close()
         return arrived
 
+    async def list_everything(self, since: datetime | None = None) -> list[tuple[Stream, Listed]]:
+        """Every piece that the connector lists, of all its streams; none where it cannot list."""
+        pieces: list[tuple[Stream, Listed]] = []
+        if isinstance(self.connector, Lists):
+            for stream in await self.connector.streams(self.context()):
+                pieces += [(stream, piece) async for piece in self.connector.list(stream, since, self.context(stream))]
+        return pieces
+
     def cursor(self, stream: Stream) -> Json:
         """The stream's cursor as it comes back from the database."""
         text = self.cursors.get(stream.key)
@@ -158,6 +168,7 @@ class Reader:
         """Records a batch and loads what came without content."""
         self.batches.append((stream, batch))
         self.cursors[stream.key] = json.dumps(batch.cursor)
+        self.epochs[stream.key] = batch.epoch
         seen = self.seen.setdefault((stream.key, batch.epoch), set())
         new = [found for found in batch.found if found.external_id not in seen]
         seen.update(found.external_id for found in new)

@@ -15,9 +15,10 @@ from pydantic import ValidationError
 from connectors.maildir import MaildirConfig, MaildirConnector
 from connectors.maildir.files import MaildirFolder, name_time, unique_name
 from connectors.maildir.mbox import from_line_time
+from connectors.maildir.store import Scan
 from sync.connector import Severity, Stream, StreamRole
 from sync.errors import ConfigError
-from sync.message import Message
+from sync.message import Gone, Message
 from sync.testing import Arrived, Reader
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -140,6 +141,45 @@ class TestMaildir:
         reader = reader_of(maildir, folders=["INBOX", "Sent"])
         roles = {stream.key: stream.role for stream in await reader.connector.streams(reader.context())}
         assert roles == {"INBOX": StreamRole.RECEIVED, "Sent": StreamRole.SENT}
+
+    async def test_a_single_mail_is_loaded_again_and_one_that_went_is_gone(self, maildir: Path) -> None:
+        kept, lost = deliver(maildir, 1), deliver(maildir, 2)
+        reader = reader_of(maildir)
+        assert len(await reader.run_pass()) == 2
+        lost.unlink()
+        kept.rename(maildir / "cur" / f"{kept.name}:2,S")
+        connector = reader.connector
+        assert isinstance(connector, MaildirConnector)
+        contents = await connector.fetch(Stream("INBOX"), "", [kept.name, lost.name], reader.context())
+        content = contents[kept.name]
+        assert isinstance(content, Message)
+        assert content.text == "text 1"
+        assert isinstance(contents[lost.name], Gone)
+
+    async def test_loading_one_by_one_looks_through_an_unchanged_folder_once(
+        self, maildir: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for number in range(5):
+            deliver(maildir, number)
+        for part in ("new", "cur"):
+            os.utime(maildir / part, (time.time() - 60, time.time() - 60))
+        scans: list[float] = []
+        scan = MaildirFolder.scan
+
+        def counted(self: MaildirFolder, now: float, settle_seconds: float) -> Scan:
+            scans.append(now)
+            return scan(self, now, settle_seconds)
+
+        monkeypatch.setattr(MaildirFolder, "scan", counted)
+        reader = reader_of(maildir)
+        connector = reader.connector
+        assert isinstance(connector, MaildirConnector)
+        for number in range(5):
+            assert isinstance(
+                (await connector.fetch(Stream("INBOX"), "", [f"mail{number}"], reader.context()))[f"mail{number}"],
+                Message,
+            )
+        assert len(scans) == 1
 
     async def test_an_unchanged_folder_is_not_even_listed(self, maildir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         deliver(maildir, 1)
