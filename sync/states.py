@@ -17,13 +17,15 @@
 | delivery | unknown           | read back        | sent     |
 | delivery | unknown           | settled          | pending, held |
 | message  | skipped(duplicate) | took over       | found    |
+| message  | skipped(before horizon, too old) | backfilled | found, skipped |
 | both     | dead, skipped, held, gone | retry    | pending (delivery), found or loaded (message) |
 | both     | any not final, held | drop           | skipped  |
 
 `pending → refused` is a delivery whose participant or attachment could not be resolved, before any send.
+A backfill judges anew what was skipped for its age only: it is found, or skipped for another reason.
 A duplicate takes over when the message it repeats turns out to be gone before it was loaded.
 A delivery is created as held when its participant sent too many within an hour (`participant_messages_per_hour`).
-Final are sent, skipped, dead, held, gone; but for that, only an operator's retry leaves them (never `sent`), and a drop
+Final are sent, skipped, dead, held, gone; but for these, only an operator's retry leaves them (never `sent`), and a drop
 leaves `held`, which waits for an operator's word.
 """
 
@@ -71,6 +73,7 @@ class Event(StrEnum):
     READ_BACK = "read_back"
     SETTLED = "settled"
     TOOK_OVER = "took_over"
+    BACKFILLED = "backfilled"
     RETRY = "retry"
     DROP = "drop"
 
@@ -94,6 +97,9 @@ class Reason(StrEnum):
     RATE_LIMITED = "rate_limited"
 
 
+BACKFILL_ONLY = frozenset({Reason.BEFORE_HORIZON, Reason.TOO_OLD})
+"""Reasons that only a backfill overrules: a retry of thousands of these would flood an Inbox."""
+
 _M = MessageState
 _D = DeliveryState
 
@@ -108,6 +114,7 @@ MESSAGE_MOVES: dict[tuple[MessageState | None, Event], frozenset[MessageState]] 
     (None, Event.UNREADABLE): frozenset({_M.DEAD}),
     (_M.FOUND, Event.UNREADABLE): frozenset({_M.DEAD}),
     (_M.SKIPPED, Event.TOOK_OVER): frozenset({_M.FOUND}),
+    (_M.SKIPPED, Event.BACKFILLED): frozenset({_M.FOUND, _M.SKIPPED}),
     (_M.DEAD, Event.RETRY): frozenset({_M.FOUND, _M.LOADED}),
     (_M.SKIPPED, Event.RETRY): frozenset({_M.FOUND, _M.LOADED}),
     (_M.GONE, Event.RETRY): frozenset({_M.FOUND}),

@@ -8,6 +8,9 @@ migrate         bringing a database to the present revision (`inbox-sync db …`
 from sync.ledger.ledger import Ledger
 from sync.ledger.migrate import SchemaState
 from sync.ledger.rows import (
+    Backfill,
+    BackfillItem,
+    BackfillTerms,
     DeliveryRow,
     EventRow,
     Fault,
@@ -25,6 +28,7 @@ from sync.ledger.rows import (
     ParticipantRow,
     PassEnd,
     Preview,
+    Progressed,
     Recorded,
     SourceRow,
     SourceStatus,
@@ -35,6 +39,9 @@ from sync.ledger.rows import (
 )
 
 __all__ = [
+    "Backfill",
+    "BackfillItem",
+    "BackfillTerms",
     "DeliveryRow",
     "EventRow",
     "Fault",
@@ -53,6 +60,7 @@ __all__ = [
     "ParticipantRow",
     "PassEnd",
     "Preview",
+    "Progressed",
     "Recorded",
     "SchemaState",
     "SourceRow",

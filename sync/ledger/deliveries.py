@@ -44,8 +44,19 @@ class Deliveries(Repository):
 
     @reads
     def window(self, tx: Connection, inbox: str, limit: int, now: datetime) -> list[Waiting]:  # noqa: ARG002  for later
-        """The first `limit` pending deliveries of an inbox: live before backfill, then in the order of lanes."""
-        return [_waiting(row) for row in tx.execute(window_query(inbox, limit))]
+        """The first `limit` pending deliveries of an inbox: live before backfill, then in the order of lanes. Where more
+        wait than that, the backfill of the lanes that live deliveries are in comes along: they wait for it."""
+        rows = [_waiting(row) for row in tx.execute(window_query(inbox, limit))]
+        if len(rows) < limit:
+            return rows
+        there = {row.delivery_id for row in rows}
+        people = {row.participant_id for row in rows if not row.backfill}
+        for some in chunks(people):
+            for row in tx.execute(companions_query(inbox, some)):
+                if row.id not in there:
+                    there.add(row.id)
+                    rows.append(_waiting(row))
+        return rows
 
     @reads
     def releases(self, tx: Connection, inbox: str) -> dict[str, datetime | None]:
@@ -226,6 +237,18 @@ class Deliveries(Repository):
 
 def window_query(inbox: str, limit: int) -> Select[*tuple[object, ...]]:
     """Pending deliveries in order. The index gives them by (backfill, arrival); only ties are sorted."""
+    return _pending_query(inbox).limit(limit)
+
+
+def companions_query(inbox: str, participant_ids: Collection[int]) -> Select[*tuple[object, ...]]:
+    """Pending backfill of these participants, and of those who share a conversation with them. Backfill that waits is
+    bounded by its window."""
+    shared = select(_P.conversation_id).where(_P.id.in_(participant_ids), _P.conversation_id.is_not(None))
+    in_lane = or_(_P.id.in_(participant_ids), and_(_P.inbox == inbox, _P.conversation_id.in_(shared)))
+    return _pending_query(inbox).where(_D.backfill, in_lane)
+
+
+def _pending_query(inbox: str) -> Select[*tuple[object, ...]]:
     return (
         select(
             _D.id,
@@ -255,7 +278,6 @@ def window_query(inbox: str, limit: int) -> Select[*tuple[object, ...]]:
         .join(schema.sources, _S.id == _D.source_id)
         .where(_D.inbox == inbox, in_state(_D.state, DeliveryState.PENDING))
         .order_by(_D.backfill, _D.arrived_at, _S.name, _D.stream_rank, _D.message_id, _D.id)
-        .limit(limit)
     )
 
 

@@ -45,14 +45,14 @@ class Messages(Repository):
         tx: Connection,
         view: View,
         seen: Sequence[Seen],
-        mark: Mark,
+        mark: Mark | None,
         now: datetime,
         release_at: datetime,
         backfill: bool = False,  # noqa: FBT001  part of the agreed signature
     ) -> Recorded:
-        """Records a batch and its cursor. Places that are known count as repeated; those found earlier without content
-        are loaded when it is given now. Raises TemporaryError `ledger.stale_pass` when the source's account changed
-        since the view was made."""
+        """Records a batch and its cursor (None: it was not found by going on from the cursor). Places that are known
+        count as repeated; those found earlier without content are loaded when it is given now. Raises TemporaryError
+        `ledger.stale_pass` when the source's account or the numbering changed since the view was made."""
         recording = record.Recording(
             tx, view, now=now, release_at=release_at, backfill=backfill, raw_max_bytes=self._raw_max_bytes
         )

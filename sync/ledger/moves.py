@@ -15,16 +15,13 @@ from sync.ledger.events import new_event, write_events
 from sync.ledger.repository import chunks
 from sync.ledger.rows import Moved
 from sync.ledger.tallies import Tally
-from sync.states import DeliveryState, MessageState, Reason
+from sync.states import BACKFILL_ONLY, DeliveryState, MessageState, Reason
 
 _M = schema.messages.c
 _S = schema.sources.c
 _T = schema.streams.c
 _D = schema.deliveries.c
 _C = schema.payloads.c
-
-BACKFILL_ONLY = frozenset({Reason.BEFORE_HORIZON, Reason.TOO_OLD})
-"""Reasons that only a backfill overrules: a retry of thousands of these would flood an Inbox."""
 
 DROPPABLE = (DeliveryState.PENDING, DeliveryState.UNKNOWN, DeliveryState.HELD)
 BRIEFLY_ON_THE_WIRE = "its request is on the wire at this moment; try again in a minute"

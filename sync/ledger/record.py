@@ -21,6 +21,7 @@ from sync.ledger.contents import DeadItem, LoadedItem, Place, Stored, store_dead
 from sync.ledger.dialect import insert_into, lock_until_end
 from sync.ledger.fetches import vanish_all
 from sync.ledger.repository import chunks
+from sync.ledger.revive import find_aged, revive
 from sync.ledger.rows import Mark, Preview, Recorded, View
 from sync.ledger.schema import in_state
 from sync.ledger.settle import settle
@@ -63,8 +64,8 @@ def known_places(tx: Connection, stream_id: int, epoch: str, external_ids: Seque
     return known
 
 
-def numbers_of(tx: Connection, view: View, fresh: Sequence[Seen]) -> list[int]:
-    """Which occurrence of its fingerprint each new place is."""
+def counts_of(tx: Connection, view: View, fresh: Sequence[Seen]) -> dict[bytes, int]:
+    """How many places of the view have the fingerprint of one of these."""
     counts: dict[bytes, int] = {}
     for some in chunks({one.fingerprint for one in fresh if one.fingerprint is not None}):
         query = (
@@ -73,7 +74,12 @@ def numbers_of(tx: Connection, view: View, fresh: Sequence[Seen]) -> list[int]:
             .group_by(_M.fingerprint)
         )
         counts |= {fingerprint: count for fingerprint, count in tx.execute(query) if fingerprint is not None}
-    return occurrences(fresh, counts)
+    return counts
+
+
+def numbers_of(tx: Connection, view: View, fresh: Sequence[Seen]) -> list[int]:
+    """Which occurrence of its fingerprint each new place is."""
+    return occurrences(fresh, counts_of(tx, view, fresh))
 
 
 def wanted_claims(fresh: Sequence[Seen], numbers: Sequence[int]) -> set[bytes]:
@@ -89,13 +95,14 @@ def preview(tx: Connection, view: View, seen: Sequence[Seen]) -> list[Preview]:
     numbers = numbers_of(tx, view, fresh)
     holders = claims.find_holders(tx, view, wanted_claims(fresh, numbers))
     verdicts = {
-        key_text(one.external_id): _preview_of(one, identity)
+        key_text(one.external_id): preview_of(one, identity)
         for one, identity in zip(fresh, identify(fresh, numbers, holders.taken), strict=True)
     }
     return [verdicts.pop(key_text(one.external_id), Preview.KNOWN) for one in seen]
 
 
-def _preview_of(one: Seen, identity: Identity) -> Preview:
+def preview_of(one: Seen, identity: Identity) -> Preview:
+    """What becomes of a new place."""
     if identity.duplicate_of is not None:
         return Preview.DUPLICATE
     if one.skip is not None or isinstance(one.content, Skip):
@@ -124,8 +131,9 @@ class Recording:
         self._raw: list[DeadItem] = []
         self._first_load = False
 
-    def run(self, seen: Sequence[Seen], mark: Mark) -> Recorded:
-        """Records everything and moves the stream's mark."""
+    def run(self, seen: Sequence[Seen], mark: Mark | None) -> Recorded:
+        """Records everything and moves the stream's mark. None: what is recorded was not found by going on from the
+        cursor, and the stream stays where it is."""
         lock_until_end(self._tx, f"record:{self._view.inbox}")
         self._lock_stream(mark)
         known = known_places(self._tx, self._view.stream_id, self._view.epoch, [one.external_id for one in seen])
@@ -140,8 +148,11 @@ class Recording:
             keep_max_bytes=self._raw_max_bytes,
         )
         store_dead(self._tx, self._raw, self._now, self._raw_max_bytes)
+        if self._backfill:
+            self._revive(known, seen)
         filled = self._fill_known(known, seen)
-        self._move_mark(mark)
+        if mark is not None:
+            self._move_mark(mark)
         self._tally.write(self._tx)
         order = [self._ids[key] for one in fresh if (key := key_text(one.external_id)) in self._ids]
         return Recorded(
@@ -157,16 +168,17 @@ class Recording:
 
     # ------------------------------------------------------------------ the stream
 
-    def _lock_stream(self, mark: Mark) -> None:
+    def _lock_stream(self, mark: Mark | None) -> None:
         row = self._tx.execute(
-            select(_S.generation, _S.id, _T.first_loaded_at)
+            select(_S.generation, _S.id, _T.first_loaded_at, _T.epoch)
             .join(schema.streams, _T.source_id == _S.id)
             .where(_T.id == self._view.stream_id)
             .with_for_update(of=schema.streams, key_share=True)
         ).one()
-        if f"{row.generation}:{mark.epoch}" != self._view.epoch or row.id != self._view.source_id:
+        epoch = row.epoch if mark is None else mark.epoch
+        if f"{row.generation}:{epoch}" != self._view.epoch or row.id != self._view.source_id:
             raise TemporaryError(
-                f'the account of source "{self._view.source}" changed while a pass ran; what it found is left out',
+                f'the account or a numbering of source "{self._view.source}" changed meanwhile; what was found is left out',
                 code="ledger.stale_pass",
                 next_step="nothing: the next pass starts anew",
                 scope=Scope.SOURCE,
@@ -296,6 +308,15 @@ class Recording:
             self._loaded.append((place, one.content))
 
     # ------------------------------------------------------------------ known places
+
+    def _revive(self, known: Known, seen: Sequence[Seen]) -> None:
+        """Rows that only a backfill brings in are judged anew."""
+        keys = {key_text(one.external_id): one for one in seen}
+        asked = {place[0]: keys[key] for key, place in known.places.items() if place[1] == MessageState.SKIPPED}
+        found = revive(self._tx, self._view, asked, find_aged(self._tx, list(asked)), self._tally, self._now)
+        for key, (message_id, _state) in known.places.items():
+            if message_id in found:
+                known.places[key] = (message_id, MessageState.FOUND)
 
     def _fill_known(self, known: Known, seen: Sequence[Seen]) -> Stored:
         """Rows that were found earlier without content, and have it now."""

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
+from sync.decide import Seen
 from sync.errors import InboxSyncError
 from sync.message import Direction, Json, Participant
 from sync.states import DeliveryState, MessageState
@@ -133,7 +134,8 @@ class InboxRow:
 @dataclass(frozen=True, slots=True)
 class SourceRow:
     """A source. `state`: ok, failing, parked or removed; `generation` grows when its account changes, and with it every
-    place gets a new name; `horizon` None: everything; `counts`: of the last pass, by name."""
+    place gets a new name; `horizon` None: everything; `counts`: of the last pass, by name;
+    `sweep`: of the last sweep, which was at `swept_at`."""
 
     id: int
     name: str
@@ -153,6 +155,8 @@ class SourceRow:
     next_pass_at: datetime | None
     counts: Mapping[str, int]
     created_at: datetime
+    swept_at: datetime | None = None
+    sweep: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +202,62 @@ class ParticipantRow:
     contact_id: str | None
     conversation_id: str | None
     resolved_at: datetime | None
+
+
+# ---------------------------------------------------------------------------------------------------- backfills
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillTerms:
+    """What is asked for: what arrived at `since` or later and before `until` (None: whatever was there when it was
+    listed), at most `most` messages, the oldest first."""
+
+    since: datetime
+    until: datetime | None = None
+    most: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """A job. `state`: listing, bringing, done or stopped; `listed`: ids of the streams that were listed to their end;
+    `counts` by name: `listed`, `known`, `left_out`, `vanished`, `deliveries`, and messages by state (`skipped.REASON`);
+    `code` is what keeps it from going on, "" when nothing does."""
+
+    id: int
+    source_id: int
+    source: str
+    inbox: str
+    terms: BackfillTerms
+    state: str
+    is_open: bool
+    listed: tuple[int, ...]
+    counts: Mapping[str, int]
+    code: str
+    sentence: str
+    next_step: str
+    started_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillItem:
+    """A message that was listed and is still to be brought in. `epoch` with its generation, as in `View`."""
+
+    id: int
+    stream_id: int
+    stream: str
+    epoch: str
+    seen: Seen
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """How far a job is: `left` on its list; `waiting`: messages of its source's backfills that are not final (to be
+    fetched, pending or on the wire); `failed`: backfilled deliveries that died or are held since it was started."""
+
+    left: int = 0
+    waiting: int = 0
+    failed: int = 0
 
 
 # ---------------------------------------------------------------------------------------------------- leases

@@ -121,6 +121,8 @@ sources = _table(
     Column("next_pass_at", UtcDateTime),
     Column("counts", LongText, nullable=False, server_default=text("'{}'")),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("swept_at", UtcDateTime),
+    Column("sweep", LongText, nullable=False, server_default=text("'{}'")),
     UniqueConstraint("name"),
     CheckConstraint(one_of("state", ("ok", "failing", "parked", "removed")), name="state"),
     counts_up=True,
@@ -331,3 +333,50 @@ tallies = _table(
 )
 """How many messages and deliveries are in which state, kept in the transactions that move them: counting ten million
 rows for `status` would take seconds."""
+
+OPEN_BACKFILL = ("listing", "bringing")
+"""States of a backfill that goes on."""
+
+backfills = _table(
+    "backfills",
+    Column("id", BIG_ID, primary_key=True),
+    Column("source_id", BIG_ID, ForeignKey("sources.id"), nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+    Column("until", UtcDateTime),
+    Column("most", Integer),
+    Column("state", Text, nullable=False),
+    Column("listed", LongText, nullable=False, server_default=text("'[]'")),
+    Column("counts", LongText, nullable=False, server_default=text("'{}'")),
+    _word("code"),
+    _text("sentence"),
+    _text("next_step"),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    CheckConstraint(one_of("state", (*OPEN_BACKFILL, "done", "stopped")), name="state"),
+    _partial("uq_backfills_open", "source_id", where=one_of("state", OPEN_BACKFILL), unique=True),
+    counts_up=True,
+)
+"""What an operator asked to be brought in from before a source's start. `listed`: ids of the streams that were listed to
+their end; `most`: how many messages at most."""
+
+backfill_items = _table(
+    "backfill_items",
+    Column("id", BIG_ID, primary_key=True),
+    Column("backfill_id", BIG_ID, ForeignKey("backfills.id", ondelete="CASCADE"), nullable=False),
+    Column("stream_id", BIG_ID, ForeignKey("streams.id"), nullable=False),
+    _count("stream_rank"),
+    Column("epoch", Text, nullable=False),
+    Column("external_id", Text, nullable=False),
+    Column("arrived_at", UtcDateTime, nullable=False),
+    Column("written_at", UtcDateTime),
+    Column("size_bytes", BigInteger),
+    Column("fingerprint", LargeBinary(16)),
+    Column("claim_scope", Text),
+    _word("reason"),
+    _text("detail"),
+    UniqueConstraint("backfill_id", "stream_id", "external_id"),
+    Index("ix_backfill_items_order", "backfill_id", "arrived_at", "stream_rank", "id"),
+    counts_up=True,
+)
+"""What a backfill has listed and not recorded yet. Ids grow with the position in the stream."""

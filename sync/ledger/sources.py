@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -115,6 +115,11 @@ class Sources(Repository):
             kind = "source.well_again" if end.state == "ok" else f"source.{end.state}"
             detail = {"sentence": end.sentence}
             write_events(tx, [new_event(kind, now, inbox=row.inbox, source=name, code=end.code, detail=detail)])
+
+    @writes
+    def swept(self, tx: Connection, name: str, now: datetime, counts: Mapping[str, int]) -> None:
+        """A sweep was made."""
+        tx.execute(update(schema.sources).where(_S.name == name).values(swept_at=now, sweep=json.dumps(dict(counts))))
 
     @writes
     def pause(self, tx: Connection, name: str, now: datetime) -> bool:
@@ -236,6 +241,7 @@ def _remove_empty(tx: Connection, row: SourceRow) -> None:
             next_step="choose another name, in the file too",
             source=row.name,
         )
+    tx.execute(delete(schema.backfills).where(schema.backfills.c.source_id == row.id))
     tx.execute(delete(schema.tallies).where(schema.tallies.c.source_id == row.id))
     tx.execute(delete(schema.streams).where(_T.source_id == row.id))
     tx.execute(delete(schema.sources).where(_S.id == row.id))
@@ -261,4 +267,6 @@ def _source(values: RowMapping) -> SourceRow:
         next_pass_at=values[_S.next_pass_at],
         counts=json.loads(values[_S.counts]),
         created_at=values[_S.created_at],
+        swept_at=values[_S.swept_at],
+        sweep=json.loads(values[_S.sweep]),
     )

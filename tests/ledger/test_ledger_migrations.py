@@ -155,18 +155,18 @@ def next_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A program with one more migration than this one: a column, made by rebuilding the table on SQLite."""
     folder = tmp_path / "migrations"
     shutil.copytree(REPOSITORY / "alembic", folder)
-    (folder / "versions" / "0002_test.py").write_text(
+    (folder / "versions" / "9999_test.py").write_text(
         "import sqlalchemy as sa\nfrom alembic import op\n"
-        "revision = '0002'\ndown_revision = '0001'\nbranch_labels = None\ndepends_on = None\n"
+        f"revision = '9999'\ndown_revision = '{migrate.HEAD}'\nbranch_labels = None\ndepends_on = None\n"
         "def upgrade():\n    with op.batch_alter_table('messages', recreate='auto') as batch:\n"
         "        batch.alter_column('detail', nullable=True, existing_type=sa.Text())\n"
         "def downgrade():\n    with op.batch_alter_table('messages', recreate='auto') as batch:\n"
         "        batch.alter_column('detail', nullable=False, existing_type=sa.Text())\n"
     )
     monkeypatch.setattr(migrate, "migrations_dir", lambda: folder)
-    monkeypatch.setattr(migrate, "REVISIONS", ("0001", "0002"))
-    monkeypatch.setattr(migrate, "HEAD", "0002")
-    return "0002"
+    monkeypatch.setattr(migrate, "REVISIONS", (*migrate.REVISIONS, "9999"))
+    monkeypatch.setattr(migrate, "HEAD", "9999")
+    return "9999"
 
 
 def test_an_old_ledger_is_brought_to_head_without_losing_a_row(place: Place, request: pytest.FixtureRequest) -> None:
@@ -186,7 +186,7 @@ def test_an_old_ledger_is_brought_to_head_without_losing_a_row(place: Place, req
     # the tables that point at messages keep their rows although the table was made anew
     assert len(ledger.deliveries.window("main", 100, NOON)) == 6
     assert len(ledger.messages.contents([row.message_id for row in rows])) == 3
-    assert migrate.current(place.settings).revision == "0002"
+    assert migrate.current(place.settings).revision == "9999"
 
 
 def test_a_sqlite_file_is_copied_before_it_is_upgraded(tmp_path: Path, request: pytest.FixtureRequest) -> None:
@@ -194,12 +194,13 @@ def test_a_sqlite_file_is_copied_before_it_is_upgraded(tmp_path: Path, request: 
     ledger = Ledger.open(settings)
     Desk(ledger, NOON).arrive("anna")
     ledger.close()
+    before = migrate.HEAD
     request.getfixturevalue("next_revision")
     state = migrate.upgrade(settings, NOON)
     assert state.backup is not None
     assert state.backup.stat().st_mode & 0o777 == 0o600
     with sqlite3.connect(state.backup) as copy:
-        assert copy.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
+        assert copy.execute("SELECT version_num FROM alembic_version").fetchall() == [(before,)]
         assert copy.execute("SELECT count(*) FROM deliveries").fetchall() == [(1,)]
     copy.close()
 
@@ -210,8 +211,9 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(
     Desk(place.open(), NOON).arrive("anna")
     place.close_all()
     place.opened.clear()
+    before = migrate.HEAD
     request.getfixturevalue("next_revision")
-    script = tmp_path / "migrations" / "versions" / "0002_test.py"
+    script = tmp_path / "migrations" / "versions" / "9999_test.py"
     script.write_text(
         script.read_text().replace(
             "def downgrade",
@@ -220,7 +222,7 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(
     )
     with pytest.raises(OSError, match="cut"):
         migrate.upgrade(place.settings, NOON)
-    assert migrate.current(place.settings).revision == "0001"
+    assert migrate.current(place.settings).revision == before
     with place.database() as database:
         assert "half" not in inspect(database.engine).get_table_names()
     assert place.values("SELECT count(*) FROM deliveries") == [(1,)]

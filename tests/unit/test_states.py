@@ -15,7 +15,7 @@ from sync.states import (
     MessageState,
 )
 
-LEAVES_FINAL = {Event.RETRY, Event.TOOK_OVER}
+LEAVES_FINAL = {Event.RETRY, Event.TOOK_OVER, Event.BACKFILLED}
 
 
 def test_every_state_can_be_reached() -> None:
@@ -23,7 +23,7 @@ def test_every_state_can_be_reached() -> None:
     assert {to for moves in DELIVERY_MOVES.values() for to in moves} == set(DeliveryState)
 
 
-def test_final_states_are_left_by_a_retry_or_by_a_copy_that_takes_over() -> None:
+def test_final_states_are_left_by_a_retry_a_backfill_or_by_a_copy_that_takes_over() -> None:
     for state, event in MESSAGE_MOVES:
         assert state not in FINAL_MESSAGE_STATES or event in LEAVES_FINAL
     for delivery_state, event in DELIVERY_MOVES:
