@@ -6,7 +6,10 @@ Pure, in memory, rebuilt from the ledger at any time. It holds the order of DESI
 * the head of a lane that waits for a retry or for its sibling streams holds the lane;
 * several participants may turn out to be one contact, and so one lane. So a delivery waits while an earlier one
   belongs to a participant whose conversation is not known yet: the *frontier*;
-* live before backfill, a lane with both counting as live; sources take turns.
+* live before backfill, a lane with both counting as live: its live delivery waits behind the backfill before it, which
+  inherits the priority. No live delivery waits for backfill of other lanes, not even while their participants are not
+  resolved: there are two frontiers (docs/design/0005-backfill-and-audit.md);
+* sources take turns.
 """
 
 from __future__ import annotations
@@ -62,6 +65,12 @@ class _Lane:
     def backfill(self) -> bool:
         return self.live == 0
 
+    def first_live(self) -> OrderKey | None:
+        """The earliest live delivery's place."""
+        if self.live == len(self.rows):
+            return self.head().order
+        return min((row.order for row in self.rows.values() if not row.backfill), default=None)
+
     def postponed(self, now: datetime) -> bool:
         return self.resolve_at is not None and self.resolve_at > now and not was_set_back(self.postponed_at, now)
 
@@ -91,13 +100,13 @@ class Board:
         self._on_the_wire: set[str] = set()
         self._awaited: frozenset[int] = frozenset()
         self._resolved: dict[int, tuple[str | None, str, datetime]] = {}
-        self._ready: dict[str, list[tuple[bool, OrderKey, str]]] = {}
+        self._ready: dict[tuple[bool, str], list[tuple[bool, OrderKey, str]]] = {}
         self._unresolved: set[str] = set()
         self._to_resolve: list[tuple[bool, OrderKey, str]] = []
         self._asleep: list[tuple[datetime, str]] = []
         self._resolved_until: datetime | None = None
         self._turn: list[str] = []
-        self._frontier: OrderKey | None = None
+        self._frontiers: tuple[OrderKey | None, OrderKey | None] = (None, None)
         self._frontier_known = False
 
     # ------------------------------------------------------------------ what is there
@@ -155,7 +164,7 @@ class Board:
 
     # ------------------------------------------------------------------ resolving
 
-    def next_resolve(self, now: datetime) -> Waiting | None:
+    def next_resolve(self, now: datetime, *, with_backfill: bool = True) -> Waiting | None:
         """The earliest delivery whose participant needs a conversation (or a renewed one), marked busy."""
         woken_all = was_set_back(self._resolved_until, now)
         self._resolved_until = now
@@ -170,6 +179,9 @@ class Board:
             lane = self._lanes.get(offer[2])
             if lane is None or lane.offered != offer:
                 continue
+            if offer[0] and not with_backfill:  # and so is everything behind it
+                heapq.heappush(self._to_resolve, offer)
+                return None
             lane.offered = None
             if lane.busy:
                 continue  # offered again when it is not
@@ -226,13 +238,20 @@ class Board:
 
     # ------------------------------------------------------------------ sending
 
-    def next_send(self, now: datetime) -> Waiting | None:
-        """The next delivery that may go now, its lane marked busy; None when all that waits has to wait."""
-        frontier = self._current_frontier(now)
+    def next_send(self, now: datetime, *, with_backfill: bool = True) -> Waiting | None:
+        """The next delivery that may go now, its lane marked busy; None when all that waits has to wait. A lane with
+        nothing live comes after all others, and not at all without `with_backfill`."""
+        live_frontier, backfill_frontier = self._current_frontiers(now)
+        row = self._take_in_turn(live_frontier, now, backfill=False)
+        if row is None and with_backfill:
+            row = self._take_in_turn(backfill_frontier, now, backfill=True)
+        return row
+
+    def _take_in_turn(self, frontier: OrderKey | None, now: datetime, *, backfill: bool) -> Waiting | None:
         for _ in range(len(self._turn)):
             source = self._turn.pop(0)
             self._turn.append(source)
-            row = self._take_from(source, frontier, now)
+            row = self._take_from((backfill, source), frontier, now)
             if row is not None:
                 return row
         return None
@@ -340,17 +359,17 @@ class Board:
             if lane is None or lane.busy or not key.startswith("c:") or self._is_awaited(lane):
                 continue
             head = lane.head()
-            if head.source not in self._ready:
-                self._ready[head.source] = []
+            if (False, head.source) not in self._ready:
+                self._ready[False, head.source], self._ready[True, head.source] = [], []
                 self._turn.append(head.source)
             offer = (lane.backfill, head.order, key)
             if offer != lane.offered:  # what waits for time is looked at again and again
                 lane.offered = offer
-                heapq.heappush(self._ready[head.source], offer)
+                heapq.heappush(self._ready[lane.backfill, head.source], offer)
 
-    def _take_from(self, source: str, frontier: OrderKey | None, now: datetime) -> Waiting | None:
+    def _take_from(self, ready: tuple[bool, str], frontier: OrderKey | None, now: datetime) -> Waiting | None:
         """The first lane of a source that may send. Entries are offers: one whose lane has moved on is dropped."""
-        heap = self._ready[source]
+        heap = self._ready[ready]
         while heap:
             backfill, order, key = heap[0]
             lane = self._lanes.get(key)
@@ -361,9 +380,9 @@ class Board:
             if head.order != order or lane.backfill != backfill or waits_for_retry(head, now):
                 self._pop_offer(heap)
                 continue
-            if frontier is not None and order > frontier and not backfill:
+            if frontier is not None and order > frontier:
                 return None
-            if not is_released(head, self._known_until(source), now):
+            if not is_released(head, self._known_until(head.source), now):
                 return None
             self._pop_offer(heap)
             lane.busy = True
@@ -376,14 +395,15 @@ class Board:
         if lane is not None and lane.offered == offer:
             lane.offered = None
 
-    def _current_frontier(self, now: datetime) -> OrderKey | None:
+    def _current_frontiers(self, now: datetime) -> tuple[OrderKey | None, OrderKey | None]:
+        """What live deliveries may not pass (live ones whose participants are not resolved), and what backfill may not
+        pass (any)."""
         if not self._frontier_known:
-            self._frontier = min(
-                (lane.head().order for lane in (self._lanes[key] for key in self._unresolved) if not lane.waits(now)),
-                default=None,
-            )
+            lanes = [lane for lane in (self._lanes[key] for key in self._unresolved) if not lane.waits(now)]
+            live = (order for lane in lanes if (order := lane.first_live()) is not None)
+            self._frontiers = min(live, default=None), min((lane.head().order for lane in lanes), default=None)
             self._frontier_known = True
-        return self._frontier
+        return self._frontiers
 
 
 def _conversation_key(conversation_id: str) -> str:

@@ -40,6 +40,9 @@ WINDOW_ROWS = 2000
 """Pending deliveries held in memory; rows in lanes that cannot move come on top."""
 MAX_WINDOW_ROWS = 50_000
 """…but never more than this."""
+BACKFILL_SHARE = 4
+"""Of lanes and resolvers, this part is used for backfill at most: the requests of a live delivery wait for the budget
+behind so many others, not behind all."""
 GROUP_ROWS = 512
 """Changes recorded in one transaction at most."""
 CONTENTS_AT_ONCE = 64
@@ -107,6 +110,7 @@ class Deliverer:
         self._sending: set[asyncio.Task[None]] = set()
         self._resolving: set[asyncio.Task[None]] = set()
         self._waiting_for_token: set[asyncio.Task[None]] = set()
+        self._for_backfill: set[asyncio.Task[None]] = set()
         self._at_work: set[int] = set()
         self._ended_since_refresh: set[int] = set()
         self._stale = True
@@ -245,21 +249,36 @@ class Deliverer:
             return
         now = self._clock.now()
         lanes = 1 if self._health.on_trial else self._settings.lanes
-        while len(self._resolving) < RESOLVERS and (row := self.board.next_resolve(now)) is not None:
-            self._spawn(self._resolving, self._resolver.resolve(row), str(row.participant_id))
-        while len(self._sending) < lanes and (row := self.board.next_send(now)) is not None:
-            self._waiting_for_token.add(self._spawn(self._sending, self._send(row), str(row.delivery_id)))
+        while len(self._resolving) < RESOLVERS:
+            behind = self._backfilling(self._resolving) < max(1, RESOLVERS // BACKFILL_SHARE)
+            row = self.board.next_resolve(now, with_backfill=behind)
+            if row is None:
+                break
+            self._spawn(self._resolving, self._resolver.resolve(row), row)
+        while len(self._sending) < lanes:
+            behind = self._backfilling(self._sending) < max(1, lanes // BACKFILL_SHARE)
+            row = self.board.next_send(now, with_backfill=behind)
+            if row is None:
+                break
+            self._waiting_for_token.add(self._spawn(self._sending, self._send(row), row))
+
+    def _backfilling(self, group: set[asyncio.Task[None]]) -> int:
+        """How many of these work on a delivery of a backfill."""
+        return len(group & self._for_backfill)
 
     def _spawn(
-        self, group: set[asyncio.Task[None]], work: Coroutine[object, object, None], name: str
+        self, group: set[asyncio.Task[None]], work: Coroutine[object, object, None], row: Waiting
     ) -> asyncio.Task[None]:
-        task = asyncio.create_task(work, name=name)
+        task = asyncio.create_task(work)
         group.add(task)
+        if row.backfill:
+            self._for_backfill.add(task)
         task.add_done_callback(lambda done: self._ended(group, done))
         return task
 
     def _ended(self, group: set[asyncio.Task[None]], task: asyncio.Task[None]) -> None:
         group.discard(task)
+        self._for_backfill.discard(task)
         self._waiting_for_token.discard(task)
         self._signals.wake.set()
         if task.cancelled():

@@ -268,3 +268,75 @@ def test_a_retry_is_not_waited_for_when_the_clock_was_set_back_since_the_refusal
     assert is_released(
         replace(refused, seen_at=NOW, release_at=NOW + timedelta(hours=1)), None, NOW - timedelta(days=1)
     )
+
+
+def test_backfill_whose_participant_is_not_resolved_holds_no_live_delivery() -> None:
+    made = board(
+        waiting(1, backfill=True, conversation=None, participant=1),
+        waiting(2, backfill=True, conversation=None, participant=2),
+        waiting(3, conversation="c3", participant=3),
+    )
+    assert send_all(made) == [3]
+
+
+def test_a_live_delivery_still_holds_later_live_ones_until_its_participant_is_resolved() -> None:
+    made = board(
+        waiting(1, backfill=True, conversation=None, participant=1),
+        waiting(2, conversation=None, participant=1),
+        waiting(3, conversation="c3", participant=3),
+        waiting(0, conversation="c4", participant=4),
+    )
+    assert send_all(made) == [0]
+
+
+def test_a_lane_whose_backfill_is_older_holds_only_what_is_later_than_its_live_delivery() -> None:
+    made = board(
+        waiting(1, backfill=True, conversation=None, participant=1),
+        waiting(5, conversation=None, participant=1),
+        waiting(3, conversation="c3", participant=3),
+        waiting(6, conversation="c6", participant=6),
+    )
+    assert send_all(made) == [3]
+
+
+def test_backfill_does_not_pass_earlier_backfill_of_a_participant_that_is_not_resolved() -> None:
+    """Both may turn out to be one person."""
+    made = board(
+        waiting(1, backfill=True, conversation=None, participant=1),
+        waiting(2, backfill=True, conversation="c2", participant=2),
+    )
+    assert send_all(made) == []
+    row = made.next_resolve(NOW)
+    assert row is not None
+    made.finish_resolve(row, "k", "c2", NOW)
+    assert send_all(made) == [1, 2]
+
+
+def test_a_live_delivery_that_waits_for_its_siblings_does_not_stop_the_backfill() -> None:
+    made = board(
+        waiting(1, backfill=True, conversation="c1"),
+        waiting(2, conversation="c2", participant=2, release_at=NOW + timedelta(seconds=30)),
+    )
+    assert send_all(made) == [1]
+
+
+def test_live_of_every_source_goes_before_backfill_of_any() -> None:
+    made = board(
+        *(waiting(n, backfill=True, conversation=f"b{n}", participant=n, source="b") for n in range(1, 4)),
+        *(waiting(n, conversation=f"a{n}", participant=n, source="a") for n in range(11, 14)),
+    )
+    assert send_all(made) == [11, 12, 13, 1, 2, 3]
+
+
+def test_backfill_can_be_left_out_and_what_inherits_live_priority_is_not() -> None:
+    made = board(
+        waiting(1, backfill=True, conversation="c1"),
+        waiting(2, backfill=True, conversation="c2", participant=2),
+        waiting(3, conversation="c2", participant=2),
+        waiting(4, backfill=True, conversation=None, participant=4),
+    )
+    row = made.next_send(NOW, with_backfill=False)
+    assert row is not None
+    assert row.delivery_id == 2
+    assert made.next_send(NOW, with_backfill=False) is None
+    assert made.next_resolve(NOW, with_backfill=False) is None
