@@ -8,18 +8,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 import structlog
 
 from sync.clock import Clock
 from sync.connector import Aborts, Connector, Fetches, PassContext, Stream
-from sync.decide import Dead, Loaded, Skip, SourceRules, Vanished, address_message, backoff_seconds
+from sync.decide import (
+    HOLDS_NO_CLAIM,
+    Dead,
+    Loaded,
+    Seen,
+    Skip,
+    SourceRules,
+    Vanished,
+    address_message,
+    backoff_seconds,
+    see,
+)
 from sync.errors import InboxSyncError, MessageError, Scope, TemporaryError
 from sync.ledger import FoundRow, Ledger, SourceRow, StreamRow
+from sync.mail.address import normalise_address, split_addresses
 from sync.mail.machine import is_loop
-from sync.message import Content, Gone, Message, Unreadable
+from sync.message import Content, Found, Gone, Message, Unreadable
 from sync.passes import MAX_BACKOFF_SECONDS, PassReport, PassTerms
 from sync.settings import SourceSettings
 from sync.states import Reason
@@ -224,6 +236,23 @@ def verdict_on(content: Message | Unreadable, rules: SourceRules) -> Loaded | Sk
     if is_loop(content):
         return Skip(Reason.LOOP, "it carries the mark of a message this program made")
     return address_message(content, rules)
+
+
+def see_found(found: Found, rules: SourceRules, now: datetime) -> Seen:
+    """A found message as the ledger will record it."""
+    authors = () if found.fingerprint is None else split_addresses(found.fingerprint.author)
+    author = next((normalise_address(address) for _name, address in authors), "")
+    return with_content(see(found, author, rules, now), found.content, rules)
+
+
+def with_content(one: Seen, content: Content | None, rules: SourceRules) -> Seen:
+    """The message with what its content leads to."""
+    if one.skip is not None or content is None or isinstance(content, Gone):
+        return one
+    verdict = verdict_on(content, rules)
+    if isinstance(verdict, Skip) and verdict.reason in HOLDS_NO_CLAIM:
+        return replace(one, claim_scope=None, content=verdict)
+    return replace(one, content=verdict)
 
 
 def is_about_messages(error: InboxSyncError) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
 import structlog
 
@@ -26,6 +27,9 @@ CLOCK_GRAIN = timedelta(seconds=1)
 """Services tell arrival in whole seconds. What arrived in the second of the horizon was there before if the first look
 saw it, and came after if a later look did."""
 MAX_BACKOFF_SECONDS = 900.0
+
+KnownBy: TypeAlias = Callable[[int, str, Sequence[str]], frozenset[str]]
+"""(stream's id, epoch with its generation, ids) → those that are known; runs in the ledger's threads."""
 
 
 @dataclass(slots=True)
@@ -87,13 +91,14 @@ class PassTerms:
         self._http = http
         self._clock = clock
 
-    def context(self, source: SourceRow, row: StreamRow | None = None) -> PassContext:
-        """What the connector is given for this pass."""
+    def context(self, source: SourceRow, row: StreamRow | None = None, known_by: KnownBy | None = None) -> PassContext:
+        """What the connector is given for this pass. `known_by`: what counts as known, if not every row does."""
+        ask = known_by or self._ledger.messages.known
 
         async def known(epoch: str, ids: Sequence[str]) -> frozenset[str]:
             if row is None:
                 return frozenset()
-            return await self._ledger.call(self._ledger.messages.known, row.id, _place_epoch(source, epoch), list(ids))
+            return await self._ledger.call(ask, row.id, _place_epoch(source, epoch), list(ids))
 
         now = self._clock.now()
         return PassContext(

@@ -9,27 +9,20 @@ recorded as `found`; `sync.fetch` loads such rows later.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
 
 from sync.clock import Clock
 from sync.connector import Connector, Fetches, Http, PassContext, Stream
-from sync.decide import (
-    HOLDS_NO_CLAIM,
-    Seen,
-    Skip,
-    SourceRules,
-    backoff_seconds,
-    see,
-)
+from sync.decide import Seen, backoff_seconds
 from sync.errors import AuthError, ConfigError, InboxSyncError, MessageError, TemporaryError
-from sync.fetch import Fetcher, abort, is_about_messages, verdict_on
+from sync.fetch import Fetcher, abort, is_about_messages, see_found, with_content
 from sync.ledger import Ledger, Mark, PassEnd, SourceRow, StreamRow, View
-from sync.mail.address import OwnAddresses, normalise_address, split_addresses
-from sync.message import Batch, Content, Found, Gone
+from sync.mail.address import OwnAddresses
+from sync.message import Batch, Content, Found
 from sync.passes import FIRST_LOAD_WAIT_SECONDS, MAX_BACKOFF_SECONDS, PassReport, PassTerms
 from sync.settings import SourceSettings
 
@@ -56,20 +49,20 @@ class Poller:
         self.settings = settings
         self.inbox = inbox
         self.connector = connector
-        self._ledger = ledger
+        self.ledger = ledger
         self._spool_max_bytes = spool_max_bytes
         self.http = http
         self._clock = clock
         self._running = asyncio.Lock()
         self._failed_streams: set[str] = set()
-        self._terms = PassTerms(
+        self.terms = PassTerms(
             name, settings, inbox=inbox, own_addresses=own_addresses, ledger=ledger, http=http, clock=clock
         )
-        self._fetcher = Fetcher(
+        self.fetcher = Fetcher(
             name,
             settings,
             connector=connector,
-            terms=self._terms,
+            terms=self.terms,
             ledger=ledger,
             spool_max_bytes=spool_max_bytes,
             clock=clock,
@@ -78,8 +71,8 @@ class Poller:
     async def load(self, *, starts_pass: bool = False) -> SourceRow:
         """Makes the source known to the ledger; its start is fixed the first time."""
         now = self._clock.now()
-        return await self._ledger.call(
-            self._ledger.sources.load,
+        return await self.ledger.call(
+            self.ledger.sources.load,
             self.name,
             inbox=self.inbox,
             connector=self.connector.info.name,
@@ -122,6 +115,22 @@ class Poller:
             await self._end(source, report)
             return report
 
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """The connector to oneself, between passes, for as long as a pass may take. Raises TemporaryError after that."""
+        async with self._running:
+            try:
+                async with asyncio.timeout(self.settings.pass_timeout_seconds):
+                    yield
+            except TimeoutError:
+                self.abort()
+                raise TemporaryError(
+                    f"{self.name} did not answer within {self.settings.pass_timeout_seconds:g} s",
+                    code="source.hung",
+                    next_step="nothing: it is tried again; pass_timeout_seconds is the limit",
+                    source=self.name,
+                ) from None
+
     def abort(self) -> None:
         """Closes the connector's sockets without waiting."""
         abort(self.connector)
@@ -134,13 +143,13 @@ class Poller:
     # ------------------------------------------------------------------ the pass
 
     async def _streams(self, source: SourceRow, report: PassReport) -> None:
-        ctx = self._terms.context(source)
+        ctx = self.terms.context(source)
         streams = await self.connector.streams(ctx)
         keys = [(stream.key, stream.role.value, rank) for rank, stream in enumerate(streams)]
-        rows = await self._ledger.call(self._ledger.streams.load, self.name, keys, self._clock.now())
+        rows = await self.ledger.call(self.ledger.streams.load, self.name, keys, self._clock.now())
         by_key = {row.key: row for row in rows}
         named = {stream.key: stream for stream in streams}
-        await self._fetcher.load_found(source, named, by_key, report)
+        await self.fetcher.load_found(source, named, by_key, report)
         # One that failed in the last pass goes last: if it ends this pass, too, the others were looked at.
         for stream in sorted(streams, key=lambda stream: stream.key in self._failed_streams):
             self._failed_streams.add(stream.key)
@@ -153,10 +162,10 @@ class Poller:
                 continue
             self._failed_streams.discard(stream.key)
             report.good_streams += 1
-        await self._fetcher.load_suspects(source, named, by_key, report)
+        await self.fetcher.load_suspects(source, named, by_key, report)
 
     async def _stream(self, source: SourceRow, stream: Stream, row: StreamRow, report: PassReport) -> None:
-        ctx = self._terms.context(source, row)
+        ctx = self.terms.context(source, row)
         batches = self.connector.poll(stream, row.cursor, ctx)
         try:
             async for batch in batches:
@@ -174,62 +183,63 @@ class Poller:
         batch: Batch,
         report: PassReport,
     ) -> None:
+        mark = Mark(
+            batch.cursor, batch.epoch, batch.complete_until, batch.before_horizon, batch.complete_until is not None
+        )
+        report.found += len(batch.found) + batch.before_horizon
+        report.before_horizon += batch.before_horizon
+        await self.bring_in(source, stream, row, ctx, (batch.epoch, batch.found), mark, report)
+
+    async def bring_in(
+        self,
+        source: SourceRow,
+        stream: Stream,
+        row: StreamRow,
+        ctx: PassContext,
+        numbered: tuple[str, Sequence[Found]],
+        mark: Mark | None,
+        report: PassReport,
+    ) -> None:
+        """Judges messages (with their epoch), loads what is new, and records it. `mark` None: the cursor stays."""
+        epoch, found = numbered
         now = self._clock.now()
-        rules = self._terms.rules(source, stream, row, batch.epoch)
-        view = self._terms.view(source, row, batch.epoch)
-        seen = [self._see(found, rules, now) for found in batch.found]
+        rules = self.terms.rules(source, stream, row, epoch)
+        view = self.terms.view(source, row, epoch)
+        seen = [see_found(one, rules, now) for one in found]
         failure: InboxSyncError | None = None
         if seen and isinstance(self.connector, Fetches):
             wanted = await self._new_without_content(view, seen, report)
             contents: Mapping[str, Content] = {}
             try:
-                contents = await self._fetcher.fetch(stream, batch.epoch, [one.external_id for one in wanted], ctx)
+                contents = await self.fetcher.fetch(stream, epoch, [one.external_id for one in wanted], ctx)
             except (TemporaryError, MessageError) as error:
                 failure = error
             report.fetched += len(contents)
-            seen = [self._with_content(one, contents.get(one.external_id), rules) for one in seen]
-        mark = Mark(
-            batch.cursor, batch.epoch, batch.complete_until, batch.before_horizon, batch.complete_until is not None
+            seen = [with_content(one, contents.get(one.external_id), rules) for one in seen]
+        recorded = await self.ledger.call(
+            self.ledger.messages.record, view, seen, mark, now, self.terms.release_at(row, now)
         )
-        recorded = await self._ledger.call(
-            self._ledger.messages.record, view, seen, mark, now, self._terms.release_at(row, now)
-        )
-        report.found += len(seen) + batch.before_horizon
         report.repeated += recorded.repeated
         report.new += len(recorded.new_message_ids)
-        report.before_horizon += batch.before_horizon
         report.skipped.update(recorded.skipped)
         report.dead.update(recorded.dead)
         report.deliveries += recorded.deliveries
         for participant_id in recorded.limited:
             log.warning("participant.rate_limited", source=self.name, participant=participant_id)
         if failure is not None:
-            self._fetcher.suspect(recorded.new_message_ids)
+            self.fetcher.suspect(recorded.new_message_ids)
             if not is_about_messages(failure):
                 raise failure
 
-    def _see(self, found: Found, rules: SourceRules, now: datetime) -> Seen:
-        authors = () if found.fingerprint is None else split_addresses(found.fingerprint.author)
-        author = next((normalise_address(address) for _name, address in authors), "")
-        return self._with_content(see(found, author, rules, now), found.content, rules)
-
-    def _with_content(self, one: Seen, content: Content | None, rules: SourceRules) -> Seen:
-        if one.skip is not None or content is None or isinstance(content, Gone):
-            return one
-        verdict = verdict_on(content, rules)
-        if isinstance(verdict, Skip) and verdict.reason in HOLDS_NO_CLAIM:
-            return replace(one, claim_scope=None, content=verdict)
-        return replace(one, content=verdict)
-
     async def _new_without_content(self, view: View, seen: Sequence[Seen], report: PassReport) -> list[Seen]:
         """Those whose content is wanted now: new, not skipped, and with room in the spool."""
-        verdicts = await self._ledger.call(self._ledger.messages.judge, view, seen)
+        verdicts = await self.ledger.call(self.ledger.messages.judge, view, seen)
         new = [
             one
             for one, verdict in zip(seen, verdicts, strict=True)
             if verdict == "new" and one.content is None and one.skip is None
         ]
-        room = self._spool_max_bytes - await self._ledger.call(self._ledger.messages.spooled_bytes)
+        room = self._spool_max_bytes - await self.ledger.call(self.ledger.messages.spooled_bytes)
         wanted = []
         for one in new:
             if room <= 0:
@@ -244,19 +254,19 @@ class Poller:
     async def look(self) -> AsyncIterator[tuple[Stream, Sequence[Seen], Sequence[str], int]]:
         """What a pass would see, batch by batch: the stream, the messages, what the ledger would make of each, and how
         many were left out as before the horizon. Writes nothing; contents are not fetched."""
-        source = await self._ledger.call(self._ledger.sources.get, self.name) or self._unrecorded()
-        ctx = self._terms.context(source)
-        rows = {row.key: row for row in await self._ledger.call(self._ledger.streams.of_source, self.name)}
+        source = await self.ledger.call(self.ledger.sources.get, self.name) or self._unrecorded()
+        ctx = self.terms.context(source)
+        rows = {row.key: row for row in await self.ledger.call(self.ledger.streams.of_source, self.name)}
         for rank, stream in enumerate(await self.connector.streams(ctx)):
             row = rows.get(stream.key) or StreamRow(
                 0, source.id, stream.key, stream.role, rank, None, None, None, None, 0
             )
-            async for batch in self.connector.poll(stream, row.cursor, self._terms.context(source, row)):
+            async for batch in self.connector.poll(stream, row.cursor, self.terms.context(source, row)):
                 now = self._clock.now()
-                rules = self._terms.rules(source, stream, row, batch.epoch)
-                seen = [self._see(found, rules, now) for found in batch.found]
-                verdicts = await self._ledger.call(
-                    self._ledger.messages.judge, self._terms.view(source, row, batch.epoch), seen
+                rules = self.terms.rules(source, stream, row, batch.epoch)
+                seen = [see_found(found, rules, now) for found in batch.found]
+                verdicts = await self.ledger.call(
+                    self.ledger.messages.judge, self.terms.view(source, row, batch.epoch), seen
                 )
                 yield stream, seen, verdicts, batch.before_horizon
 
@@ -309,7 +319,7 @@ class Poller:
         broke_off = error is not None and not isinstance(error, ConfigError) and source.last_good_pass_at is None
         wait = FIRST_LOAD_WAIT_SECONDS if broke_off else self.settings.order_wait_seconds
         release_by = now + timedelta(seconds=wait)
-        await self._ledger.call(self._ledger.sources.pass_ended, self.name, now, end, release_by)
+        await self.ledger.call(self.ledger.sources.pass_ended, self.name, now, end, release_by)
         if error is None:
             tell = log.info if report.new or report.deliveries else log.debug
             tell("pass.ended", source=self.name, found=report.found, new=report.new, deliveries=report.deliveries)

@@ -20,13 +20,16 @@ from sync.errors import InboxSyncError
 from sync.health import InboxHealth
 from sync.http import HttpClient
 from sync.inbox import InboxClient
+from sync.jobs import BackfillJobs
 from sync.lease import HeldLease, LeaseKeeper
 from sync.ledger import LeaseLost, Ledger
+from sync.listing import can_load_listed
 from sync.mail.address import OwnAddresses
 from sync.passes import PassReport
 from sync.poll import Poller
 from sync.reconcile import Reconciler
 from sync.settings import InboxSettings
+from sync.sweep import sweep
 
 log = structlog.get_logger()
 
@@ -231,6 +234,14 @@ class Runtime:
         self.sides = {name: self._side(name, inbox) for name, inbox in settings.inbox.items()}
         self._http = HttpClient()
         self.pollers = {name: self._poller(name) for name in loaded.sources}
+        self.backfills = BackfillJobs(
+            self.pollers,
+            ledger,
+            clock,
+            take_lease=lambda name: self.keeper.take(f"source:{name}"),
+            wake=lambda name: self.sides[self.pollers[name].inbox].wake(),
+            spool_max_bytes=settings.ledger.spool_max_bytes,
+        )
         self._tasks: set[asyncio.Task[None]] = set()
 
     def _side(self, name: str, settings: InboxSettings) -> InboxSide:
@@ -293,6 +304,22 @@ class Runtime:
                 break
             report = report.plus(again)
         return report
+
+    async def sweep(self, name: str) -> None:
+        """Looks a source through for what came to light late. Nothing while it is paused, another process holds it, or
+        its connector cannot. Raises what the connector raises."""
+        poller = self.pollers[name]
+        known = await self.ledger.call(self.ledger.sources.get, name)
+        if known is None or known.paused or not can_load_listed(poller):
+            return
+        if await self.keeper.take(f"source:{name}") is None:
+            return
+        if (await sweep(poller, known, self.clock)).deliveries:
+            self.sides[poller.inbox].wake()
+
+    def do_backfills(self) -> None:
+        """Does the ledger's open backfills from now on."""
+        self._spawn(self.backfills.run(), "backfills")
 
     async def _has_room(self, source: str) -> bool:
         """Waits until the spool has room again. False when it stays full, because nothing of this inbox can move now."""

@@ -202,6 +202,12 @@ class SourceSettings(_Model):
     """Empty answers after which a listed message counts as gone."""
     park_probe_seconds: Duration = Field(900.0, gt=0, le=86400)
     """How often a source parked by a refused sign-in is tried again."""
+    backfill_window: int = Field(500, ge=1, le=10_000)
+    """Messages of a backfill that may wait for delivery at a time; the next ones are loaded when there is room."""
+    sweep_every: Duration = Field(86_400.0, ge=0, le=2_592_000)
+    """How often the source is looked through for messages that the service showed late; 0 is never."""
+    sweep_days: float = Field(3.0, gt=0, le=366)
+    """How far back that looks."""
 
 
 class Settings(_Model):

@@ -147,23 +147,26 @@ class Backfills(Repository):
         return tuple(verdicts.get(one.external_id, (Preview.KNOWN, None)) for one in seen)
 
     @writes
-    def add(
-        self, tx: Connection, backfill_id: int, view: View, seen: Sequence[Seen], now: datetime, *, known: int = 0
-    ) -> None:
-        """Notes what was listed. `known`: how many besides need not be looked at."""
+    def add(self, tx: Connection, backfill_id: int, view: View, seen: Sequence[Seen], now: datetime) -> bool:
+        """Notes what was listed. What is noted already counts once. False: the job is not open any more."""
+        job = _get(tx, backfill_id)
+        if job is None or not job.is_open:
+            return False
         rows = [_item_row(backfill_id, view, one) for one in seen]
-        added = 0
         if rows:
             statement = insert_into(tx, schema.backfill_items).on_conflict_do_nothing().returning(_I.id)
-            added = len(tx.execute(statement, rows).all())
-        _count(tx, backfill_id, {"listed": added, "known": known}, now)
+            _count(tx, backfill_id, {"listed": len(tx.execute(statement, rows).all())}, now)
+        return True
 
     @writes
-    def stream_listed(self, tx: Connection, backfill_id: int, stream_id: int, now: datetime) -> None:
-        """A stream was listed to its end."""
+    def stream_listed(
+        self, tx: Connection, backfill_id: int, stream_id: int, counts: Mapping[str, int], now: datetime
+    ) -> None:
+        """A stream was listed to its end. `counts`: what of it need not be brought in."""
         job = _get(tx, backfill_id)
         if job is not None and stream_id not in job.listed:
             _set(tx, backfill_id, now, listed=json.dumps([*job.listed, stream_id]))
+            _count(tx, backfill_id, counts, now)
 
     @writes
     def all_listed(self, tx: Connection, backfill_id: int, now: datetime) -> None:
@@ -219,6 +222,7 @@ class Backfills(Repository):
             return 0
         deliveries = 0
         outcome: Counter[str] = Counter(vanished=vanished)
+        outcome["brought"] = sum(one.skip is None for _, seen in groups for one in seen)
         for view, seen in groups:
             recording = record.Recording(
                 tx, view, now=now, release_at=now, backfill=True, raw_max_bytes=self._raw_max_bytes
