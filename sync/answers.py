@@ -115,6 +115,10 @@ class SourceAnswer(TypedDict):
     """Dead messages by reason."""
     before_horizon: int
     deliveries: DeliveryCounts
+    swept_at: str | None
+    """When it was last looked through for what the service showed late."""
+    sweep: dict[str, int]
+    """What that found: `found` messages looked at, `new` of them recorded, `deliveries` that came of it."""
 
 
 class StatusAnswer(TypedDict):
@@ -224,6 +228,94 @@ class SyncAnswer(TypedDict):
 
 PREVIEWS_MAX = 500
 """Messages a dry run lists one by one."""
+
+
+# --- backfill and audit -----------------------------------------------------------------------------------------------
+
+
+class BackfillArgs(TypedDict, total=False):
+    """`backfill`: of which source, what arrived at `since` or later and before `until` (ISO times), at most `limit`
+    messages. Without `since`: the one that is not finished yet. A dry run only counts."""
+
+    source: str
+    since: str | None
+    until: str | None
+    limit: int | None
+    dry_run: bool
+
+
+class BackfillAnswer(TypedDict):
+    """`backfill`. `state`: `dry_run`, `none` (there never was one), `listing`, `bringing`, `done`, `stopped`.
+
+    `listed`: messages the service has from that time and the ledger did not know, or had skipped for their age; of
+    these `messages` were brought in (a dry run: would be), `skipped` and `dead` by reason, `vanished` meanwhile at the
+    service, `left_out` because of `limit`, and `left` still to come. Besides, `known` before and `fresh` (the next pass's).
+    `deliveries` came of the messages; of all backfilled deliveries of the source `waiting` are not final and `failed`.
+    `seconds`: what is left (a dry run: all of it) takes so long at the inbox's budget, at most.
+    """
+
+    ok: bool
+    exit_code: int
+    source: str
+    state: str
+    since: str | None
+    until: str | None
+    limit: int | None
+    started_at: str | None
+    ended_at: str | None
+    listed: int
+    known: int
+    fresh: int
+    messages: int
+    skipped: dict[str, int]
+    dead: dict[str, int]
+    vanished: int
+    left_out: int
+    left: int
+    deliveries: int
+    waiting: int
+    failed: int
+    seconds: float
+    fault: FaultAnswer | None
+
+
+class AuditLine(TypedDict):
+    """Messages counted together. `side`: `source` (what the service has) or `ledger` (what the ledger has). `missing`:
+    they should have a row and have none."""
+
+    side: Literal["source", "ledger"]
+    what: str
+    reason: str
+    count: int
+    missing: bool
+    sentence: str
+
+
+class AuditExample(TypedDict):
+    """One message by name. `message_id` None: the ledger has no row."""
+
+    what: str
+    stream: str
+    external_id: str
+    arrived_at: str
+    message_id: int | None
+
+
+class AuditAnswer(TypedDict):
+    """`audit`. The lines of each side add up to `at_source` and `in_ledger`; `ok` is False when something is missing.
+    `left_out`: folders that were never polled to their end and so were not compared."""
+
+    ok: bool
+    exit_code: int
+    source: str
+    since: str
+    streams: list[str]
+    left_out: list[str]
+    lines: list[AuditLine]
+    at_source: int
+    in_ledger: int
+    missing: int
+    examples: list[AuditExample]
 
 
 # --- messages ---------------------------------------------------------------------------------------------------------
@@ -403,6 +495,8 @@ class DbAnswer(TypedDict):
 Answer: TypeAlias = (
     CheckAnswer
     | SyncAnswer
+    | BackfillAnswer
+    | AuditAnswer
     | StatusAnswer
     | MessageListAnswer
     | MessageShowAnswer

@@ -26,6 +26,7 @@ from sync.control import ControlServer, socket_path
 from sync.errors import InboxSyncError, Interrupted, TemporaryError
 from sync.lease import new_holder
 from sync.ledger import Ledger
+from sync.listing import can_load_listed
 from sync.logs import configure, keep_secret
 from sync.notify import notify
 from sync.operate import Operator
@@ -42,6 +43,11 @@ JITTER_SHARE = 0.1
 STATUS_SECONDS = 10.0
 LISTENERS_END_SECONDS = 1.0
 """How long the end waits for connectors to stop waiting; their connections are closed afterwards."""
+SWEEP = "sweep:"
+SWEEP_RETRY_SECONDS = 900.0
+"""The pause before the next try of a sweep that failed."""
+SWEEP_PAUSE_SECONDS = 5.0
+"""A sweep that is due when the process starts comes after the first passes have begun."""
 SPOOL_PAUSE_SECONDS = 1.0
 """The pause before the next pass of a source that has more to load than the spool had room for."""
 
@@ -99,7 +105,8 @@ class Daemon:
         await server.start()
         try:
             await self.runtime.start()
-            self._schedule()
+            self.runtime.do_backfills()
+            await self._schedule()
             self._state = "running"
             log.info(
                 "daemon.ready",
@@ -139,7 +146,7 @@ class Daemon:
 
     # ------------------------------------------------------------------ passes
 
-    def _schedule(self) -> None:
+    async def _schedule(self) -> None:
         self._ending = False
         self._scheduler = AsyncIOScheduler(
             timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
@@ -156,6 +163,7 @@ class Daemon:
                 id=name,
                 next_run_time=now + timedelta(seconds=spread),
             )
+        await self._schedule_sweeps()
         self._scheduler.start()
         self._listeners = {name: self._listener(poller) for name, poller in self.runtime.pollers.items()}
         self._listening = {asyncio.create_task(one.run(), name="push") for one in self._listeners.values()}
@@ -175,6 +183,41 @@ class Daemon:
         made = asyncio.create_task(self._pass(name))
         await asyncio.wait({made})
         return made.result()
+
+    async def _schedule_sweeps(self) -> None:
+        """Each source's sweep follows its last one; those never swept are spread over the interval."""
+        now = datetime.now(UTC)
+        able = [name for name, poller in self.runtime.pollers.items() if can_load_listed(poller)]
+        for number, name in enumerate(able):
+            every = self.runtime.pollers[name].settings.sweep_every
+            if not every:
+                continue
+            known = await self.ledger.call(self.ledger.sources.get, name)
+            first = now + timedelta(seconds=every * (number + 1) / len(able))
+            if known is not None and known.swept_at is not None:
+                first = max(now + timedelta(seconds=SWEEP_PAUSE_SECONDS), known.swept_at + timedelta(seconds=every))
+            self._scheduler.add_job(
+                self._sweep,
+                IntervalTrigger(seconds=every, jitter=every * JITTER_SHARE, timezone=UTC),
+                args=[name],
+                id=f"{SWEEP}{name}",
+                next_run_time=first,
+            )
+
+    async def _sweep(self, name: str) -> None:
+        try:
+            await self._tracked(name, self._sweep_now)
+        except InboxSyncError as error:
+            log.warning("sweep.failed", source=name, code=error.code, reason=error.sentence)
+            if self._scheduler.get_job(f"{SWEEP}{name}") is not None:
+                wait = min(SWEEP_RETRY_SECONDS, self.runtime.pollers[name].settings.sweep_every)
+                again = datetime.now(UTC) + timedelta(seconds=wait)
+                self._scheduler.modify_job(f"{SWEEP}{name}", next_run_time=again)
+        except Exception:
+            log.exception("sweep.bug", source=name)
+
+    async def _sweep_now(self, name: str) -> None:
+        await self.runtime.sweep(name)
 
     async def _pass(self, name: str) -> PassReport | None:
         try:
@@ -312,11 +355,12 @@ class Daemon:
             self._loaded, self.runtime = fresh, runtime
             try:
                 await self.runtime.start()
+                self.runtime.do_backfills()
             except InboxSyncError as error:
                 self._fatal = error  # without a runtime this process is of no use: the next one starts afresh
                 self._stop.set()
                 raise
-            self._schedule()
+            await self._schedule()
             log.info("daemon.reloaded", **{key: len(names) for key, names in answer.items() if isinstance(names, list)})
             return answer
 

@@ -12,6 +12,9 @@ from typing import Protocol
 
 from sync import __version__
 from sync.answers import (
+    AuditAnswer,
+    BackfillAnswer,
+    BackfillArgs,
     CheckAnswer,
     DaemonAnswer,
     MessageFilterArgs,
@@ -27,13 +30,17 @@ from sync.answers import (
     StatusAnswer,
     SyncAnswer,
 )
+from sync.audit import audit
+from sync.audited import audit_answer
 from sync.clock import Clock, SystemClock
 from sync.config import LoadedConfig, load
 from sync.connector import Fetches
 from sync.errors import ConfigError, LedgerError
 from sync.examine import Examination
+from sync.follow import Follow, not_polled
 from sync.lease import new_holder
-from sync.ledger import Ledger, MessageFilter, Moved, Status
+from sync.ledger import BackfillTerms, Ledger, MessageFilter, Moved, Status
+from sync.listing import can_load_listed, cannot_list
 from sync.onepass import OnePass, preview
 from sync.passes import PassReport
 from sync.runtime import Runtime
@@ -250,6 +257,70 @@ class Operator:
             examination = Examination(loaded, self._loaded, self._ledger, self._trouble, sides, self._clock)
             return await examination.run(runtime, on_progress)
 
+    # ------------------------------------------------------------------ backfill and audit
+
+    async def backfill(self, args: BackfillArgs, on_progress: OnProgress) -> BackfillAnswer:
+        """Brings in what came before a source's start."""
+        (name,) = self._wanted_sources(args.get("source") or "")
+        follow = self._follow(name)
+        terms = _terms(args)
+        if args.get("dry_run"):
+            if self._trouble is not None:
+                raise self._trouble  # without what it knows everything would look new
+            if terms is None:
+                raise ConfigError("say from when on: --since", code="command.arguments", next_step="see --help")
+            async with self._runtime(self._loaded) as runtime:
+                spool = self._loaded.settings.ledger.spool_max_bytes
+                return await follow.dry_run(runtime.pollers[name], terms, spool_max_bytes=spool)
+        if self._daemon is not None:
+            if not can_load_listed(self._daemon.runtime.pollers[name]):
+                raise cannot_list(self._daemon.runtime.pollers[name])
+            job = await follow.start(terms)
+            self._daemon.runtime.backfills.look()
+            return await follow.until_it_ends(job, on_progress)
+        async with self._runtime(self._loaded) as runtime:
+            if not can_load_listed(runtime.pollers[name]):
+                raise cannot_list(runtime.pollers[name])
+            await runtime.start()
+            try:
+                job = await follow.start(terms)
+                report = await runtime.poll_fully(name)  # what is live comes first
+                if report is not None and report.error is not None:
+                    raise report.error
+                runtime.do_backfills()
+                return await follow.until_it_ends(job, on_progress)
+            finally:
+                await runtime.stop(self._loaded.settings.daemon.grace_seconds)
+
+    async def backfill_status(self, source: str) -> BackfillAnswer:
+        """How a source's newest backfill is."""
+        return await self._follow(self._configured(source)).look()
+
+    async def backfill_stop(self, source: str) -> BackfillAnswer:
+        """Ends a source's backfill."""
+        return await self._follow(self._configured(source)).stop()
+
+    def _follow(self, name: str) -> Follow:
+        settings = self._loaded.settings
+        inbox = settings.inbox[settings.sources[name].inbox or next(iter(settings.inbox))]
+        return Follow(name, self._ledger, self._clock, inbox.requests_per_minute)
+
+    def _configured(self, source: str) -> str:
+        if source not in self._loaded.settings.sources:
+            self._wanted_sources(source)
+        return source
+
+    async def audit(self, source: str, since: str, on_progress: OnProgress) -> AuditAnswer:
+        """Compares a source with the ledger."""
+        (name,) = self._wanted_sources(source)
+        known = await self._ledger.call(self._ledger.sources.get, name)
+        if known is None or known.last_good_pass_at is None:
+            raise not_polled(name)
+        on_progress({"stage": "listing", "about": name, "done": 0, "total": None, "sentence": f"listing {name}"})
+        begin = datetime.fromisoformat(since)
+        async with self._runtime(self._loaded) as runtime:
+            return audit_answer(name, begin, await audit(runtime.pollers[name], known, begin, self._clock))
+
     # ------------------------------------------------------------------ sync
 
     async def sync(self, source: str | None, *, dry_run: bool, on_progress: OnProgress) -> SyncAnswer:
@@ -305,6 +376,19 @@ class Operator:
             yield runtime
         finally:
             await runtime.aclose()
+
+
+def _terms(args: BackfillArgs) -> BackfillTerms | None:
+    since, until = args.get("since"), args.get("until")
+    if since is None:
+        if until is not None or args.get("limit") is not None:
+            raise ConfigError("--until and --limit go with --since", code="command.arguments", next_step="see --help")
+        return None
+    begin = datetime.fromisoformat(since)
+    end = None if until is None else datetime.fromisoformat(until)
+    if end is not None and end <= begin:
+        raise ConfigError("--until lies before --since", code="command.arguments", next_step="turn them round")
+    return BackfillTerms(begin, end, args.get("limit"))
 
 
 def _filter(args: MessageFilterArgs, *, limit: int) -> MessageFilter:

@@ -13,6 +13,9 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from sync.answers import (
     Answer,
+    AuditAnswer,
+    BackfillAnswer,
+    BackfillArgs,
     CheckAnswer,
     MessageFilterArgs,
     MessageListAnswer,
@@ -77,15 +80,33 @@ class Operations(Protocol):
         """Gives a source's rows to the name it has in the file now."""
         ...
 
+    async def backfill(self, args: BackfillArgs, on_progress: OnProgress) -> BackfillAnswer:
+        """Brings in what came before a source's start, and follows until that is done. Raises ConfigError
+        `backfill.running`, `backfill.none`, `backfill.not_polled`, `source.cannot_list`."""
+        ...
+
+    async def backfill_status(self, source: str) -> BackfillAnswer:
+        """How a source's newest backfill is."""
+        ...
+
+    async def backfill_stop(self, source: str) -> BackfillAnswer:
+        """Ends a source's backfill; what it has brought in is still sent. Raises ConfigError `backfill.none`."""
+        ...
+
+    async def audit(self, source: str, since: str, on_progress: OnProgress) -> AuditAnswer:
+        """What a source has and the ledger has not, and the other way round. Raises ConfigError
+        `source.cannot_list`, `backfill.not_polled`."""
+        ...
+
     async def reload(self) -> ReloadAnswer:
         """Reads the file again; a faulty one changes nothing."""
         ...
 
 
-READERS = frozenset({"status", "message_list", "message_show", "source_list"})
+READERS = frozenset({"status", "message_list", "message_show", "source_list", "backfill_status"})
 """Commands that only read the ledger: they need no secret, no lock and no daemon."""
 
-NEEDS_SECRETS = frozenset({"check", "sync"})
+NEEDS_SECRETS = frozenset({"check", "sync", "backfill", "audit"})
 """Commands that talk to services: in-process they need every secret of the file."""
 
 _Shape = TypeVar("_Shape")
@@ -148,6 +169,10 @@ _OPERATIONS: dict[str, _Operation] = {
     "source_pause": lambda does, args, _on: does.source_pause(args.text("name")),
     "source_resume": lambda does, args, _on: does.source_resume(args.text("name")),
     "source_rename": lambda does, args, _on: does.source_rename(args.text("old"), args.text("new")),
+    "backfill": lambda does, args, on_progress: does.backfill(args.whole(BackfillArgs), on_progress),
+    "backfill_status": lambda does, args, _on: does.backfill_status(args.text("source")),
+    "backfill_stop": lambda does, args, _on: does.backfill_stop(args.text("source")),
+    "audit": lambda does, args, on_progress: does.audit(args.text("source"), args.text("since"), on_progress),
     "reload": lambda does, _args, _on: does.reload(),
 }
 
@@ -159,7 +184,8 @@ async def perform(operations: Operations, command: str, args: Mapping[str, Json]
     """Runs one command by its name, as it comes over the control socket or from the command line.
 
     `args` by command: sync `source`, `dry_run`; message_list a `MessageFilterArgs`; message_show `id`; message_retry
-    and message_drop a `MoveArgs`; source_pause and source_resume `name`; source_rename `old`, `new`. Raises
+    and message_drop a `MoveArgs`; source_pause and source_resume `name`; source_rename `old`, `new`; backfill a
+    `BackfillArgs`; backfill_status and backfill_stop `source`; audit `source`, `since`. Raises
     ConfigError (`command.unknown`, `command.arguments`) for anything else, and what the operation raises.
     """
     operation = _OPERATIONS.get(command)

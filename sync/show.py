@@ -163,6 +163,8 @@ def source_answer(row: SourceStatus) -> SourceAnswer:
         "dead": dict(row.dead),
         "before_horizon": row.before_horizon,
         "deliveries": delivery_counts(row.deliveries),
+        "swept_at": moment(source.swept_at),
+        "sweep": dict(source.sweep),
     }
 
 
@@ -184,6 +186,8 @@ def unknown_source_answer(name: str, connector: str, inbox: str) -> SourceAnswer
         "dead": {},
         "before_horizon": 0,
         "deliveries": no_delivery_counts(),
+        "swept_at": None,
+        "sweep": {},
     }
 
 

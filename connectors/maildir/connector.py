@@ -243,13 +243,12 @@ class MaildirConnector:
         scan = await asyncio.to_thread(self._look, stream.key, Bookmark(), ctx.now().timestamp())
         self._complain(scan.problems if scan else (), ctx)
         entries = _candidates(scan.entries if scan else (), Bookmark(), ctx.since, first=True)
-        if since is not None:
-            entries = [entry for entry in entries if entry.arrived >= since.timestamp()]
+        first = None if since is None else since.timestamp()
         listed_any = False
         for start in range(0, len(entries), LISTED_MAX):
             some = entries[start : start + LISTED_MAX]
             known = await ctx.known("", [entry.external_id for entry in some])
-            unknown = [entry for entry in some if entry.external_id not in known]
+            unknown = [one for one in some if one.external_id not in known and (first is None or one.arrived >= first)]
             found = await asyncio.to_thread(self._headers, stream.key, unknown, ctx)
             yield Listed(tuple(found), tuple(one.external_id for one in some if one.external_id in known))
             listed_any = True

@@ -16,6 +16,7 @@ from sync.cli.database import database
 from sync.cli.files import configuration
 from sync.cli.invocation import AsJson, invocation_of, print_json
 from sync.cli.messages import messages
+from sync.cli.older import audit, backfill
 from sync.cli.sources import sources
 
 if TYPE_CHECKING:
@@ -101,6 +102,10 @@ def sync(
 
         show_sync(console(), answer)
     raise typer.Exit(answer.get("exit_code", 0 if answer["ok"] else 1))
+
+
+app.command(short_help="Bring in what came before a source's start.")(backfill)
+app.command(short_help="Compare a source with the ledger, both ways.")(audit)
 
 
 @app.command(short_help="Look at everything the file names; say what to mend.")

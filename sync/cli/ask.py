@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sync.message import Json
     from sync.settings import Settings
 
-_CALM = frozenset({"check", "reload"})
+_CALM = frozenset({"check", "reload", "audit"})
 """Commands that write nothing into the ledger, besides the readers."""
 
 
@@ -57,6 +57,13 @@ def _ask(invocation: Invocation, command: str, args: dict[str, Json], on_progres
         )
     writer = command not in READERS | _CALM and not args.get("dry_run")
     return asyncio.run(_here(invocation, command, args, on_progress, writer=writer))
+
+
+def is_daemon_running(invocation: Invocation) -> bool:
+    """Whether a daemon answers for this configuration."""
+    from sync import control
+
+    return control.daemon_answers(control.socket_path(_core(invocation.config_path)))
 
 
 def _core(path: Path) -> Settings:
@@ -119,6 +126,6 @@ async def _here(
     keep_secret(loaded.secret_values)
     configure("info" if invocation.verbose else "error", loaded.settings.daemon.log_format)
     only_looks = command == "check" or bool(args.get("dry_run"))
-    by_hand = command.startswith(("message_", "source_"))
+    by_hand = command.startswith(("message_", "source_", "backfill_"))
     async with Operator.open(loaded, writer=writer, stand_in=only_looks, must_exist=by_hand) as operator:
         return await perform(operator, command, args, on_progress)

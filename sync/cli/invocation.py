@@ -21,6 +21,10 @@ _EXIT_CODES = {
     "message.unknown": 1,
     "source.unknown": 2,
     "source.exists": 2,
+    "backfill.running": 1,
+    "backfill.none": 1,
+    "backfill.not_polled": 1,
+    "source.cannot_list": 1,
 }
 """Errors about what was typed, which are no faults of the configuration file."""
 

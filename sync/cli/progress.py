@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sync.answers import OnProgress, Progress
 
-_LONG = frozenset({"check", "sync"})
+_LONG = frozenset({"check", "sync", "backfill", "audit"})
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import ParamSpec, Self, TypeVar
 
 from sync.ledger import migrate
+from sync.ledger.audits import Audits
 from sync.ledger.backfills import Backfills
 from sync.ledger.deliveries import Deliveries
 from sync.ledger.engine import Database, check_sqlite_file
@@ -53,6 +54,7 @@ class Ledger:
         self.streams = Streams(database)
         self.messages = Messages(database, settings.raw_max_bytes)
         self.deliveries = Deliveries(database, settings.raw_max_bytes)
+        self.audits = Audits(database)
         self.backfills = Backfills(database, settings.raw_max_bytes)
         self.participants = Participants(database)
         self.leases = Leases(database, now)

@@ -260,6 +260,20 @@ class Progressed:
     failed: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a message stands, for an audit. `stands`: delivered, waiting, failed or skipped; `epoch` with its generation."""
+
+    message_id: int
+    stream_id: int
+    epoch: str
+    external_id: str
+    arrived_at: datetime
+    seen_at: datetime
+    stands: str
+    reason: str
+
+
 # ---------------------------------------------------------------------------------------------------- leases
 
 

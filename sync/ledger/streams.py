@@ -55,6 +55,16 @@ class Streams(Repository):
         return [by_key[key] for key in keys]
 
     @reads
+    def ids_of_source(self, tx: Connection, source: str) -> dict[int, str]:
+        """Every stream the source ever had: its key by its id."""
+        query = (
+            select(_T.id, _T.key)
+            .join(schema.sources, schema.sources.c.id == _T.source_id)
+            .where(schema.sources.c.name == source)
+        )
+        return {row.id: row.key for row in tx.execute(query)}
+
+    @reads
     def of_source(self, tx: Connection, source: str) -> list[StreamRow]:
         """The streams of a source that it had when it was last polled; none of a source that is not known."""
         query = (

@@ -41,6 +41,8 @@ def source(name: str, **changes: object) -> SourceAnswer:
         "dead": {},
         "before_horizon": 2045,
         "deliveries": {**no_delivery_counts(), "sent": 12034, "pending": 3},
+        "swept_at": "2026-11-23T03:00:00+00:00",
+        "sweep": {"found": 210, "new": 1, "deliveries": 1},
     }
     answer.update(changes)  # type: ignore[typeddict-item]
     return answer

@@ -36,6 +36,9 @@ class StubRuntime:
             raise LedgerError("it is gone", code="ledger.unreachable")
         self.started = True
 
+    def do_backfills(self) -> None:
+        pass
+
     async def stop(self, grace_seconds: float) -> None:
         self.stopping = True
         await self.may_stop.wait()
@@ -81,7 +84,7 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_reload_goes_on_when_its_operator_goes_away(running: Daemon) -> None:
     """Ctrl-C while the old runtime drains must not leave a daemon that does nothing."""
-    running._schedule()
+    await running._schedule()
     asked = asyncio.create_task(running.reload())
     old = StubRuntime.made[0]
     await until(lambda: old.stopping, "the old runtime drains")
@@ -94,7 +97,7 @@ async def test_a_reload_goes_on_when_its_operator_goes_away(running: Daemon) -> 
 
 
 async def test_a_daemon_whose_new_runtime_cannot_start_still_ends_in_order(running: Daemon) -> None:
-    running._schedule()
+    await running._schedule()
     StubRuntime.made[0].may_stop.set()
     StubRuntime.start_fails = True
     with pytest.raises(LedgerError):
