@@ -243,12 +243,11 @@ class MaildirConnector:
         scan = await asyncio.to_thread(self._look, stream.key, Bookmark(), ctx.now().timestamp())
         self._complain(scan.problems if scan else (), ctx)
         entries = _candidates(scan.entries if scan else (), Bookmark(), ctx.since, first=True)
-        first = None if since is None else since.timestamp()
         listed_any = False
         for start in range(0, len(entries), LISTED_MAX):
             some = entries[start : start + LISTED_MAX]
             known = await ctx.known("", [entry.external_id for entry in some])
-            unknown = [one for one in some if one.external_id not in known and (first is None or one.arrived >= first)]
+            unknown = [one for one in some if one.external_id not in known and _is_since(one, since)]
             found = await asyncio.to_thread(self._headers, stream.key, unknown, ctx)
             yield Listed(tuple(found), tuple(one.external_id for one in some if one.external_id in known))
             listed_any = True
@@ -365,6 +364,10 @@ def _candidates(entries: Sequence[Entry], mark: Bookmark, since: datetime | None
         chosen.append(replace(entry, arrived=arrived))
     chosen.sort(key=lambda entry: (entry.arrived, entry.ordinal or 0, entry.external_id))
     return chosen
+
+
+def _is_since(entry: Entry, since: datetime | None) -> bool:
+    return since is None or datetime.fromtimestamp(entry.arrived, UTC) >= since
 
 
 def _was_there(entry: Entry, mark: Bookmark) -> bool:

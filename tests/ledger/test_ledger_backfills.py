@@ -8,7 +8,7 @@ import pytest
 
 from sync.decide import Skip
 from sync.errors import ConfigError, TemporaryError
-from sync.ledger import Backfill, BackfillTerms, Ledger, Preview
+from sync.ledger import Backfill, BackfillTerms, Ledger, Mapped, Preview
 from sync.states import Reason
 from tests.ledger.conftest import ON_POSTGRESQL, Place
 from tests.ledger.desk import NOON, Desk, loaded
@@ -182,7 +182,7 @@ def test_backfill_of_another_address_in_the_same_conversation_comes_along(desk: 
     desk.record(desk.seen(3, loaded("new")))
     for row in desk.window():
         if row.participant.value != "stranger@example.com":
-            desk.ledger.participants.remember(row.participant_id, "k", "c-1", NOON)
+            desk.ledger.participants.remember([Mapped(row.participant_id, "k", "c-1")], NOON)
     rows = desk.ledger.deliveries.window("main", 1, NOON)
     assert [row.participant.value for row in rows] == ["new@example.com", "old@example.com"]
 

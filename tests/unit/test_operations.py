@@ -20,6 +20,10 @@ ARGUMENTS: dict[str, dict[str, Json]] = {
     "source_pause": {"name": "a"},
     "source_resume": {"name": "a"},
     "source_rename": {"old": "a", "new": "b"},
+    "backfill": {"source": "support", "since": "2026-01-01T00:00:00+00:00", "limit": 3, "dry_run": True},
+    "backfill_status": {"source": "support"},
+    "backfill_stop": {"source": "support"},
+    "audit": {"source": "support", "since": "2026-01-01T00:00:00+00:00"},
 }
 
 
@@ -48,7 +52,7 @@ async def test_each_command_is_the_operation_of_its_name(command: str) -> None:
     name, positional, named = await performed(command, ARGUMENTS.get(command, {}))
     assert name == command
     given = ARGUMENTS.get(command, {})
-    if command in ("message_list", "message_retry", "message_drop"):
+    if command in ("message_list", "message_retry", "message_drop", "backfill"):
         assert positional == [given]
     elif command == "sync":
         assert (positional, named) == (["support"], {"dry_run": True})
