@@ -26,6 +26,11 @@ def show_status(out: Console, answer: StatusAnswer) -> None:
     _inboxes(out, answer["inboxes"], now)
     out.print()
     _sources(out, answer["sources"], now, several=len(answer["inboxes"]) > 1)
+    for source in answer["sources"]:
+        late = source["sweep"].get("new", 0)
+        if late:
+            swept = ago(source["swept_at"], now)
+            say(out, f"{source['name']}: the sweep {swept} brought in {late} that the service had shown late", "dim")
     faults(out, _faults(answer["inboxes"], answer["sources"]))
 
 
