@@ -69,11 +69,12 @@ class Follow:
     async def until_it_ends(self, job: Backfill, on_progress: OnProgress) -> BackfillAnswer:
         """Follows a job. It goes on whether anybody follows it or not."""
         while True:
+            # In this order: what is told of a job that has ended is how it ended.
+            latest = await self._ledger.call(self._ledger.backfills.latest, self._source)
             answer = await self.look()
             on_progress(_progress(answer))
             fault = answer["fault"]
             stuck = fault is not None and fault["code"] in NEEDS_SOMEBODY
-            latest = await self._ledger.call(self._ledger.backfills.latest, self._source)
             if stuck or latest is None or latest.id != job.id or not latest.is_open:
                 break
             await self._clock.sleep(FOLLOW_SECONDS)

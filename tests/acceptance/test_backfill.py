@@ -24,6 +24,7 @@ from tests.acceptance.harness import (
 from tests.acceptance.test_main_job import imap_source, put
 from tests.mailbag import Customer, Mailbag
 from tests.servers.dovecot import PASSWORD, Dovecot
+from tests.servers.postgres import Cluster
 
 pytestmark = [pytest.mark.dovecot, pytest.mark.timeout(300)]
 SINCE = "2026-01-01"
@@ -41,8 +42,25 @@ def mailbox() -> Iterator[Dovecot]:
         yield running
 
 
-def made(tmp_path: Path, sandbox: Sandbox, mailbox: Dovecot, *, inbox: str = "", more: str = "") -> Program:
-    program = write_config(tmp_path, sandbox, imap_source(mailbox, start="now", more=more), inbox=inbox)
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/ledger.db"
+    cluster: Cluster = request.getfixturevalue("postgres_cluster")
+    return cluster.create_database()
+
+
+def made(
+    tmp_path: Path,
+    sandbox: Sandbox,
+    mailbox: Dovecot,
+    *,
+    ledger_url: str | None = None,
+    inbox: str = "",
+    more: str = "",
+) -> Program:
+    sources = imap_source(mailbox, start="now", more=more)
+    program = write_config(tmp_path, sandbox, sources, ledger_url=ledger_url, inbox=inbox)
     program.environ["MAIL_PASSWORD"] = PASSWORD
     return program
 
@@ -54,14 +72,14 @@ def old_bag(count: int, *, seed: int = 21, customers_count: int = 40) -> Mailbag
 
 
 def test_a_dry_run_counts_what_then_happens_in_order_and_silently(
-    tmp_path: Path, sandbox: Sandbox, mailbox: Dovecot
+    tmp_path: Path, sandbox: Sandbox, mailbox: Dovecot, ledger_url: str
 ) -> None:
     bag = old_bag(300)
     put(mailbox, bag.mails)
     doubled = bag.mails[5]
     mailbox.deliver("alice", "Sent", doubled.raw, mtime=doubled.arrived_at.timestamp() + 1)
     seed_contacts(sandbox, bag)
-    program = made(tmp_path, sandbox, mailbox, more="backfill_window = 60")
+    program = made(tmp_path, sandbox, mailbox, ledger_url=ledger_url, more="backfill_window = 60")
     program.sync()
     assert sandbox.stats()["messagesStored"] == 0
 
@@ -80,7 +98,7 @@ def test_a_dry_run_counts_what_then_happens_in_order_and_silently(
     audit = program.json("audit", "support", "--since", SINCE)
     assert (audit["missing"], audit["at_source"], audit["in_ledger"]) == (0, 301, 301)
     again = program.json("backfill", "support", "--since", SINCE)
-    assert (again["messages"], again["known"]) == (0, 301)
+    assert (again["state"], again["messages"], again["known"]) == ("done", 0, 301)
     assert sandbox.stats()["messagesStored"] == bag.deliveries()
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import pytest
 
@@ -14,6 +15,7 @@ from sync.backfill import Backfiller, Step, forecast, seconds_to_send
 from sync.clock import SystemClock
 from sync.connector import PassContext, Stream
 from sync.errors import MessageError, TemporaryError
+from sync.follow import Follow
 from sync.jobs import BackfillJobs
 from sync.ledger import Backfill, BackfillTerms, Ledger, MessageFilter
 from sync.message import Batch, Found, Json, Listed
@@ -22,6 +24,8 @@ from sync.sweep import sweep
 from tests.unit.loop_desk import fresh_ledger, until
 from tests.unit.test_poll import Shelf, poller_of
 
+P = ParamSpec("P")
+T = TypeVar("T")
 NOW = datetime.now(UTC)
 OLD = NOW - timedelta(days=100)
 START = NOW - timedelta(days=10)
@@ -267,3 +271,23 @@ async def test_an_audit_puts_every_message_in_one_line(ledger: Ledger) -> None:
         ("missing", "m2"),
         ("no longer listed", "m4"),
     ]
+
+
+async def test_what_is_told_of_a_job_that_ends_while_it_is_followed_is_how_it_ended(ledger: Ledger) -> None:
+    await polled(Archive(inbox=old(3)), ledger)
+    ledger.backfills.start("support", TERMS, NOW)
+    follow = Follow("support", ledger, SystemClock(), 195.0)
+    call = ledger.call
+    asked = 0
+
+    async def ends_meanwhile(method: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        nonlocal asked
+        answer = await call(method, *args, **kwargs)
+        asked += 1
+        if asked == 2:  # in the middle of a look
+            ledger.backfills.finish(job_of(ledger).id, NOW)
+        return answer
+
+    ledger.call = ends_meanwhile  # type: ignore[method-assign]
+    answer = await follow.until_it_ends(job_of(ledger), lambda _progress: None)
+    assert (answer["state"], answer["exit_code"]) == ("done", 0)
