@@ -12,6 +12,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES
@@ -36,6 +37,8 @@ from sync.push import Listener
 from sync.runtime import Runtime
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 FIRST_PASSES_SECONDS = 10.0
 """The first passes of all sources are spread over this time (or over a source's interval, if that is shorter)."""
@@ -206,7 +209,7 @@ class Daemon:
 
     async def _sweep(self, name: str) -> None:
         try:
-            await self._tracked(name, self._sweep_now)
+            await self._tracked(self.runtime.sweep(name))
         except InboxSyncError as error:
             log.warning("sweep.failed", source=name, code=error.code, reason=error.sentence)
             if self._scheduler.get_job(f"{SWEEP}{name}") is not None:
@@ -216,12 +219,9 @@ class Daemon:
         except Exception:
             log.exception("sweep.bug", source=name)
 
-    async def _sweep_now(self, name: str) -> None:
-        await self.runtime.sweep(name)
-
     async def _pass(self, name: str) -> PassReport | None:
         try:
-            return await self._tracked(name, self.runtime.poll)
+            return await self._looked(name, self.runtime.poll)
         except InboxSyncError as error:
             log.warning("pass.not_recorded", source=name, code=error.code, reason=error.sentence)
         except Exception:
@@ -235,22 +235,26 @@ class Daemon:
             raise Interrupted(
                 "the daemon is stopping, or reading its file again", next_step="type it again in a moment"
             )
-        return await self._tracked(name, self.runtime.poll_fully)
+        return await self._looked(name, self.runtime.poll_fully)
 
-    async def _tracked(self, name: str, work: Callable[[str], Awaitable[PassReport | None]]) -> PassReport | None:
-        """A pass that the daemon's end and a reload wait for."""
+    async def _looked(self, name: str, work: Callable[[str], Awaitable[PassReport | None]]) -> PassReport | None:
+        """A pass, and what follows from it."""
+        report = await self._tracked(work(name))
+        if report is not None:
+            self._plan_next(name, report)
+        if name in self._listeners:
+            self._listeners[name].passed(report)
+        return report
+
+    async def _tracked(self, work: Awaitable[T]) -> T:
+        """A pass or a sweep, that the daemon's end and a reload wait for."""
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a pass runs in a task")
         self._passes.add(task)
         try:
             async with self._room:
-                report = await work(name)
-            if report is not None:
-                self._plan_next(name, report)
-            if name in self._listeners:
-                self._listeners[name].passed(report)
-            return report
+                return await work
         finally:
             self._passes.discard(task)
 

@@ -137,8 +137,8 @@ class Poller:
 
     async def waiting_context(self) -> PassContext:
         """What the connector is given to wait with."""
-        known = await self._ledger.call(self._ledger.sources.get, self.name)
-        return self._terms.context(self._unrecorded() if known is None else known)
+        known = await self.ledger.call(self.ledger.sources.get, self.name)
+        return self.terms.context(self._unrecorded() if known is None else known)
 
     # ------------------------------------------------------------------ the pass
 

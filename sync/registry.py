@@ -22,7 +22,12 @@ from sync.settings import SourceSettings
 GROUP = "inbox_sync.connectors"
 PACKAGE = "inbox-sync"
 
-BUILT_IN = {"imap": "connectors.imap:ImapConnector", "maildir": "connectors.maildir:MaildirConnector"}
+BUILT_IN = {
+    "imap": "connectors.imap:ImapConnector",
+    "jmap": "connectors.jmap:JmapConnector",
+    "maildir": "connectors.maildir:MaildirConnector",
+    "pop3": "connectors.pop3:Pop3Connector",
+}
 """The connectors that come with the program. They are found by name even where the installed metadata is older than
 the code (a checkout that was installed before a connector was added)."""
 

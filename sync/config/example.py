@@ -42,6 +42,8 @@ _FILLED: dict[str, str] = {
     "imap.host": '"imap.example.com"',
     "imap.username": '"support@example.com"',
     "imap.password": '{ credential = "support_password" }',
+    "jmap.url": '"https://mail.example.com"',
+    "jmap.token": '{ credential = "jmap_token" }',
 }
 """What stands ready to be filled in."""
 
@@ -52,6 +54,8 @@ _SHOWN: dict[str, str] = {
     "inbox.instance_id": '"…"',
     "source.inbox": '"main"',
     "source.badge": '"Support"',
+    "imap.oauth": '{ provider = "microsoft", client_id = "…" }',
+    "pop3.port": "995",
 }
 """Values for keys that have no default of their own, to show what they look like."""
 
