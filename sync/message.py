@@ -89,7 +89,8 @@ class Message:
     notes: tuple[str, ...] = ()
     """Sentences about what could not be brought over, shown below the text."""
     headers: tuple[tuple[str, str], ...] = ()
-    """The few lower-cased headers that the rules about machine mail look at (name, raw value up to 1,000 characters)."""
+    """The few lower-cased headers that the rules about machine mail and forged senders look at (name, raw value up to
+    2,000 characters; the topmost first where one name comes more than once)."""
 
 
 @dataclass(frozen=True, slots=True)

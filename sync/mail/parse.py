@@ -11,40 +11,29 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sync.mail.address import MAX_ADDRESSES, parse_addresses
+from sync.mail.authentication import HEADER as AUTHENTICATION
 from sync.mail.body import Body, BodyReader
 from sync.mail.date import written_at
-from sync.mail.header import HeaderFields, decode_value, parse_parameters, read_header
-from sync.mail.machine import MARKER_HEADER
+from sync.mail.header import HeaderFields, decode_value, parse_parameters, read_header, with_newlines
+from sync.mail.machine import RULE_HEADERS
 from sync.mail.structure import Tree, read_structure
-from sync.mail.transfer import decode_transfer
 from sync.message import FingerprintParts, Legibility, Message, Participant, Unreadable
 from sync.text.clean import clean, clean_line
-from sync.text.units import cut_units
 
 DEFAULT_LIMIT_BYTES = 25 * 1_000 * 1_000
 """What of one mail is looked at when the caller sets no limit."""
 
 MAX_SUBJECT_CHARS = 1_000
+MAX_AUTHENTICATION_HEADERS = 5
+"""Authentication-Results that are kept, the topmost ones."""
+
+MAX_AUTHENTICATION_CHARS = 2_000
 MAX_RULE_VALUE_CHARS = 1_000
 MAX_FINGERPRINT_CHARS = 2_000
 """What of each of the four headers counts for the fingerprint."""
 
-MAX_NESTED_LEVELS = 3
-"""How deep a mail that is nothing but a forwarded mail is opened to find a text."""
-
 MAX_KEPT_BYTES = 1_000_000
 """What is kept of a mail that nobody could read."""
-
-RULE_HEADERS = (
-    "auto-submitted",
-    "precedence",
-    "list-id",
-    "x-auto-response-suppress",
-    "return-path",
-    "x-autoreply",
-    MARKER_HEADER,
-)
-"""The headers that rules about machine mail look at; Content-Type too, when it is multipart/report."""
 
 _MESSAGE_ID = re.compile(r"<[^<>\s]{1,998}>")
 
@@ -67,7 +56,7 @@ def understand_headers(raw_header: bytes) -> Headers:
 
     The fingerprint's parts are unfolded but not decoded. Never raises; nonsense gives empty parts.
     """
-    raw_header = _with_newlines(raw_header)
+    raw_header = with_newlines(raw_header)
     return _headers_of(read_header(raw_header, 0, len(raw_header)))
 
 
@@ -81,29 +70,22 @@ def understand(
     open: `sync.decide` works them out. Never raises.
     """
     size = max(len(raw), full_size or 0)
-    raw = _with_newlines(raw[:limit_bytes])
+    is_cut = size > min(len(raw), limit_bytes)
+    raw = with_newlines(raw[:limit_bytes])
     try:
-        return _understand(raw, size)
+        return _understand(raw, size, is_cut=is_cut)
     except Exception as error:  # noqa: BLE001  the promise: one mail that nobody foresaw costs nobody anything
         return _sender_only(raw, f"{type(error).__name__} while reading it")
 
 
-def _with_newlines(raw: bytes) -> bytes:
-    """Mail that knows only carriage returns (old Macintosh) gets newlines."""
-    return raw if b"\n" in raw or b"\r" not in raw else raw.replace(b"\r", b"\n")
-
-
-def _understand(raw: bytes, size: int) -> Message | Unreadable:
+def _understand(raw: bytes, size: int, *, is_cut: bool = False) -> Message | Unreadable:
     header = read_header(raw, 0, len(raw))
     if not header.fields:
         return Unreadable(raw[:MAX_KEPT_BYTES], "it has no header")
     headers = _headers_of(header)
-    is_cut = size > len(raw)
     tree = read_structure(raw, header, len(raw))
     body = BodyReader(raw, cut_at=len(raw) if is_cut else None).read(tree.root)
-    text = body.text
-    if not text.strip() and body.nested:
-        text = _nested_text(raw, body, MAX_NESTED_LEVELS)
+    text = body.whole()
     notes = _notes(headers, tree, body)
     if is_cut:
         notes.append(_size_note(size, nothing_loaded=header.offset >= len(raw)))
@@ -208,6 +190,9 @@ def _rules(header: HeaderFields) -> tuple[tuple[str, str], ...]:
     found = [(name, _rule_value(header, name)) for name in RULE_HEADERS if name in header.fields]
     if b"multipart/report" in header.raw("content-type").lower():
         found.append(("content-type", _rule_value(header, "content-type")))
+    for value in header.all_raw(AUTHENTICATION)[:MAX_AUTHENTICATION_HEADERS]:
+        text = value[: MAX_AUTHENTICATION_CHARS * 4].decode("utf-8", "replace")
+        found.append((AUTHENTICATION, clean_line(text, limit_chars=MAX_AUTHENTICATION_CHARS)))
     return tuple(found)
 
 
@@ -231,27 +216,3 @@ def _size_note(size: int, *, nothing_loaded: bool) -> str:
     if nothing_loaded:
         return f"The content of this message was not loaded because of its size ({megabytes})."
     return f"This message was not loaded completely because of its size ({megabytes})."
-
-
-def _nested_text(raw: bytes, body: Body, levels: int) -> str:
-    """A mail without words of its own around another mail: the other one's text, with who wrote it."""
-    part = body.nested[0]
-    data = raw[part.start : part.stop]
-    if part.transfer_encoding in {"base64", "quoted-printable"}:
-        data, _ = decode_transfer(data, part.transfer_encoding)
-    header = read_header(data, 0, len(data))
-    if not header.fields:
-        return ""
-    headers = _headers_of(header)
-    inner = BodyReader(data).read(read_structure(data, header, len(data)).root)
-    text = inner.text
-    if not text.strip() and inner.nested and levels > 1:
-        text = _nested_text(data, inner, levels - 1)
-    if not text.strip():
-        return ""
-    lines = ["Forwarded message"]
-    if headers.author is not None:
-        lines.append(f"From: {headers.author.name} <{headers.author.value}>".replace(":  <", ": <"))
-    if headers.subject:
-        lines.append(f"Subject: {cut_units(headers.subject, MAX_SUBJECT_CHARS)}")
-    return "\n".join(lines) + "\n\n" + text

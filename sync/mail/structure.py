@@ -186,16 +186,17 @@ class _Splitter:
         return b""
 
 
-_DELIMITER = re.compile(rb"(?:\A|\n)--([^\s-][^\r\n]{0,120})\r?\n(?=content-[a-z-]{1,40}:)", re.IGNORECASE)
+_DELIMITER = re.compile(rb"(?:\A|\n)--([^\s][^\r\n]{0,120})\r?\n(?=content-[a-z-]{1,40}:)", re.IGNORECASE)
 
 
-def read_structure(raw: bytes, header: HeaderFields, end: int) -> Tree:
-    """The parts of the mail whose header was read; its body ends at `end`."""
-    root = _part(header, end, "", "text/plain")
+def read_structure(raw: bytes, header: HeaderFields, end: int, *, path: str = "") -> Tree:
+    """The parts of the mail whose header was read; its body ends at `end`. `path` is the section of the part that
+    holds the mail, when it is a forwarded one."""
+    root = _part(header, end, path, "text/plain")
     splitter = _Splitter(raw, end)
     splitter.split(root)
     if not root.is_multipart:
-        root.path = "1"
+        root.path = f"{path}.1" if path else "1"
     return Tree(root, splitter.faults)
 
 
