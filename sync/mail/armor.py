@@ -46,7 +46,8 @@ class Unarmored:
     text: str
     blocks: list[Block] = field(default_factory=list)
     encrypted: bool = False
-    signed: bool = False
+    is_unsigned: bool = False
+    """There is no further signature: it was looked for once."""
 
 
 def take_out(text: str) -> Unarmored:
@@ -81,10 +82,10 @@ def _at(text: str, start: int, found: Unarmored) -> tuple[str, int]:
         return text[start : start + 1], start + 1
     kind = match.group(1)
     if kind == "SIGNED MESSAGE":
-        signature = _SIGNATURE.search(text, match.end())
+        signature = None if found.is_unsigned else _SIGNATURE.search(text, match.end())
+        found.is_unsigned = signature is None
         body_start = _HASH.match(text, match.end())
         if signature is not None and body_start is not None:
-            found.signed = True
             end = _PGP_END.search(text, signature.end())
             body = _DASHED.sub("", text[body_start.end() : signature.start()])
             return body, len(text) if end is None else end.end()
@@ -92,7 +93,8 @@ def _at(text: str, start: int, found: Unarmored) -> tuple[str, int]:
     end = _PGP_END.search(text, match.end())
     stop = len(text) if end is None else end.end()
     if kind in _NAMES:
-        found.blocks.append(Block(_NAMES[kind], text[start:stop], stop - start))
+        content = text[start:stop]
+        found.blocks.append(Block(_NAMES[kind], content, len(content.encode("utf-8", "replace"))))
         found.encrypted = found.encrypted or kind == "MESSAGE"
         return f"[{_NAMES[kind]}]\n", stop
     return "", stop

@@ -87,7 +87,7 @@ _PLACEHOLDER = re.compile(
 _ENRICHED_PARAMETER = re.compile(r"<param>[^<]{0,200}</param>", re.IGNORECASE)
 _ENRICHED_TAG = re.compile(r"<(?!<)/?[a-zA-Z-]{1,60}>")
 _DELIMITER_LINE = re.compile(rb"^--(?:-{0,40}=_|[^\s-])[^\n]*\n?", re.MULTILINE)
-_PLACED = re.compile(r"\[cid:([^\]\s@]{1,100})(?:@[^\]\s]{1,200})?\]")
+_PLACED = re.compile(r"\[cid:([^\[\]\s@]{1,100})(?:@[^\[\]\s]{1,200})?\]")
 _CONTROLS = bytes(code for code in range(32) if code not in b"\t\n\r\x0c\x1b")
 _BINARY_WINDOW_BYTES = 4_096
 _MAX_CONTROL_SHARE = 0.1

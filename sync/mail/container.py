@@ -72,12 +72,12 @@ def open_file(raw: bytes, ref: str) -> bytes | None:
     """The bytes of the file that an attachment's `ref` names, out of the whole mail `raw`. None when there is none."""
     raw = with_newlines(raw)
     header = read_header(raw, 0, len(raw))
-    section, _, rest = ref.partition(MARK)
+    section, mark, rest = ref.partition(MARK)
     part = _part_at(raw, read_structure(raw, header, len(raw)).root, section)
     if part is None:
         return None
     data, _ = decode_transfer(raw[part.start : part.stop], part.transfer_encoding)
-    return open_inside(data, part.mime_type, part.parameters.get("charset", ""), rest) if rest else data
+    return open_inside(data, part.mime_type, part.parameters.get("charset", ""), rest) if mark else data
 
 
 def open_inside(data: bytes, mime_type: str, charset: str, rest: str) -> bytes | None:

@@ -116,7 +116,7 @@ class MachineRules:
 
 
 @dataclass(frozen=True, slots=True)
-class _Mail:
+class Signs:
     """What the rules look at. `sender` is normalised."""
 
     headers: dict[str, str]
@@ -125,10 +125,12 @@ class _Mail:
     rules: MachineRules
 
     def get(self, name: str) -> str:
+        """A header's value; empty when there is none."""
         return self.headers.get(name, "")
 
     @property
     def local_part(self) -> str:
+        """What stands before the @ of the sender."""
         return self.sender.rpartition("@")[0]
 
     @property
@@ -141,7 +143,7 @@ class _Mail:
         return f"{name}: {self.get(name)}"[:200]
 
 
-Rule = Callable[[_Mail], Verdict | None]
+Rule = Callable[[Signs], Verdict | None]
 
 
 def classify(
@@ -152,7 +154,7 @@ def classify(
     first: dict[str, str] = {}
     for name, value in headers:
         first.setdefault(name.lower(), value)
-    mail = _Mail(first, normalise_address(sender), subject, rules or MachineRules())
+    mail = Signs(first, normalise_address(sender), subject, rules or MachineRules())
     for rule in RULES:
         verdict = rule(mail)
         if verdict is not None:
@@ -175,14 +177,14 @@ def is_loop(message: Message) -> bool:
 # ------------------------------------------------------------------------------------------------- our own
 
 
-def own_marker(mail: _Mail) -> Verdict | None:
+def own_marker(mail: Signs) -> Verdict | None:
     """This program's marker."""
     if MARKER_HEADER in mail.headers:
         return Verdict(MailClass.OWN_OUTPUT, "own_marker", mail.sign(MARKER_HEADER))
     return None
 
 
-def own_loop(mail: _Mail) -> Verdict | None:
+def own_loop(mail: Signs) -> Verdict | None:
     """X-Loop with an own address: an own responder or list has had it in hand before."""
     looped = normalise_address(mail.get("x-loop"))
     if looped and mail.rules.own.matches(looped):
@@ -190,7 +192,7 @@ def own_loop(mail: _Mail) -> Verdict | None:
     return None
 
 
-def own_site(mail: _Mail) -> Verdict | None:
+def own_site(mail: Signs) -> Verdict | None:
     """A notice of the site itself: its sender's domain, in From or Sender."""
     for name, address in (("from", mail.sender), ("sender", normalise_address(mail.get("sender").rpartition("<")[2]))):
         domain = address.rpartition("@")[2]
@@ -203,7 +205,7 @@ def own_site(mail: _Mail) -> Verdict | None:
 # ------------------------------------------------------------------------------------------------- bounces
 
 
-def delivery_report(mail: _Mail) -> Verdict | None:
+def delivery_report(mail: Signs) -> Verdict | None:
     """A report in the standard's form (RFC 6522); read receipts (RFC 8098) are answers of a machine."""
     value = mail.get("content-type")
     if "multipart/report" not in value.lower():
@@ -214,14 +216,14 @@ def delivery_report(mail: _Mail) -> Verdict | None:
     return Verdict(MailClass.BOUNCE, "delivery_report", mail.sign("content-type"))
 
 
-def failed_recipients(mail: _Mail) -> Verdict | None:
+def failed_recipients(mail: Signs) -> Verdict | None:
     """Exim and Gmail name them in a header."""
     if "x-failed-recipients" in mail.headers:
         return Verdict(MailClass.BOUNCE, "failed_recipients", mail.sign("x-failed-recipients"))
     return None
 
 
-def mail_daemon(mail: _Mail) -> Verdict | None:
+def mail_daemon(mail: Signs) -> Verdict | None:
     """Sent by a mail server: by its name, or as postmaster with a second sign."""
     if _DAEMONS.fullmatch(mail.local_part) is not None:
         return Verdict(MailClass.BOUNCE, "mail_daemon", f"from: {mail.sender}")
@@ -232,7 +234,7 @@ def mail_daemon(mail: _Mail) -> Verdict | None:
     return None
 
 
-def failure_notice(mail: _Mail) -> Verdict | None:
+def failure_notice(mail: Signs) -> Verdict | None:
     """An empty envelope sender, and a subject about a failed delivery."""
     if mail.has_null_path and _FAILURE_SUBJECT.search(mail.subject) is not None:
         return Verdict(MailClass.BOUNCE, "failure_notice", f"return-path: <>, subject: {mail.subject}"[:200])
@@ -242,14 +244,14 @@ def failure_notice(mail: _Mail) -> Verdict | None:
 # ------------------------------------------------------------------------------------------------- answers of machines
 
 
-def auto_replied(mail: _Mail) -> Verdict | None:
+def auto_replied(mail: Signs) -> Verdict | None:
     """Auto-Submitted: auto-replied (RFC 3834 §5)."""
     if mail.get("auto-submitted").strip().lower().startswith(("auto-replied", "auto-reply")):
         return Verdict(MailClass.AUTO_REPLY, "auto_submitted", mail.sign("auto-submitted"))
     return None
 
 
-def responder_header(mail: _Mail) -> Verdict | None:
+def responder_header(mail: Signs) -> Verdict | None:
     """A header of a responding program."""
     for name in _RESPONDERS:
         if name in mail.headers and mail.get(name).strip().lower() not in _NO:
@@ -262,7 +264,7 @@ def responder_header(mail: _Mail) -> Verdict | None:
     return None
 
 
-def responder_subject(mail: _Mail) -> Verdict | None:
+def responder_subject(mail: Signs) -> Verdict | None:
     """A subject that responders use, and a second sign: neither is enough alone."""
     if _RESPONSE_SUBJECT.search(mail.subject) is None:
         return None
@@ -293,7 +295,7 @@ def responder_subject(mail: _Mail) -> Verdict | None:
 # ------------------------------------------------------------------------------------------------- lists, notifications
 
 
-def own_list(mail: _Mail) -> bool:
+def own_list(mail: Signs) -> bool:
     """True when the list is one of the own addresses: a group mailbox, through which customers' mail comes."""
     if not mail.rules.own:
         return False
@@ -305,7 +307,7 @@ def own_list(mail: _Mail) -> bool:
     return any(mail.rules.own.matches(candidate) for candidate in candidates if candidate)
 
 
-def notification(mail: _Mail) -> Verdict | None:
+def notification(mail: Signs) -> Verdict | None:
     """A program says so (Auto-Submitted: auto-generated), or a sender that takes no answers, with a sign of bulk."""
     submitted = mail.get("auto-submitted").strip().lower()
     if submitted.startswith(("auto-generated", "auto-notified")):
@@ -327,7 +329,7 @@ def notification(mail: _Mail) -> Verdict | None:
     return Verdict(MailClass.NOTIFICATION, "no_reply_sender", f"from: {mail.sender}, {sign}"[:200])
 
 
-def mailing_list(mail: _Mail) -> Verdict | None:
+def mailing_list(mail: Signs) -> Verdict | None:
     """The headers of mailing lists (RFC 2369, RFC 2919) and of bulk mail, unless the list is an own address."""
     if own_list(mail):
         return None
@@ -339,14 +341,14 @@ def mailing_list(mail: _Mail) -> Verdict | None:
     return None
 
 
-def suppressed_answers(mail: _Mail) -> Verdict | None:
+def suppressed_answers(mail: Signs) -> Verdict | None:
     """A sender that wants no automatic answers at all is a program: people's mail does not ask for that."""
     if _SUPPRESSED.search(mail.get("x-auto-response-suppress")) is not None:
         return Verdict(MailClass.NOTIFICATION, "suppressed_answers", mail.sign("x-auto-response-suppress"))
     return None
 
 
-def other_automatic(mail: _Mail) -> Verdict | None:
+def other_automatic(mail: Signs) -> Verdict | None:
     """Any other value of Auto-Submitted but `no`, and an empty envelope sender that nothing else explains."""
     if mail.get("auto-submitted").strip().lower().partition(";")[0].strip() not in _NO:
         return Verdict(MailClass.NOTIFICATION, "auto_generated", mail.sign("auto-submitted"))

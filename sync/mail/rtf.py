@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 
 from sync.mail.charset import decode
 
-MAX_RTF_BYTES = 2 * 1_024 * 1_024
+MAX_RTF_BYTES = 1_024 * 1_024
 """What is unpacked and read."""
+
+MAX_TOKENS = 200_000
+"""Words, groups and texts that are read."""
 
 MAX_DEPTH = 200
 
@@ -106,7 +110,7 @@ def rtf_to_text(data: bytes) -> str:
     if not data.lstrip()[:5].startswith(b"{\\rtf"):
         return ""
     reader = _Reader()
-    for match in _TOKEN.finditer(data):
+    for match in itertools.islice(_TOKEN.finditer(data), MAX_TOKENS):
         reader.take(match)
         if reader.depth > MAX_DEPTH:
             break
