@@ -22,7 +22,7 @@ from sync.mail.forwarded import introduction
 from sync.mail.header import read_header
 from sync.mail.report import REPORT_TYPES, RETURNED_TYPES, Returned, report_sentences, returned_message
 from sync.mail.rtf import rtf_to_text
-from sync.mail.structure import Part, read_structure
+from sync.mail.structure import MAX_DEPTH, Part, read_structure
 from sync.mail.tnef import read_tnef
 from sync.mail.transfer import decode_transfer
 from sync.message import Attachment
@@ -433,8 +433,9 @@ class BodyReader:
     def _open(self, mail: bytes, *, path: str) -> Body:
         self._bounds.opened -= 1
         header = read_header(mail, 0, len(mail))
-        reader = BodyReader(mail, self._cut_at, level=self._level + 1, bounds=self._bounds)
-        return reader.read(read_structure(mail, header, len(mail), path=path).root)
+        level = self._level + 1
+        tree = read_structure(mail, header, len(mail), path=path, most_depth=MAX_DEPTH >> (level + 1))
+        return BodyReader(mail, self._cut_at, level=level, bounds=self._bounds).read(tree.root)
 
     def _take(self, body: Body, prefix: str = "") -> None:
         """What an opened mail has beside its text becomes ours."""

@@ -47,7 +47,7 @@ RULE_HEADERS = (
 
 _NO = frozenset({"", "no", "false", "0", "none", "off"})
 _DAEMONS = re.compile(r"(?:mailer|mail|mailsystem|mailserver)[-_.]?daemon|mdaemon")
-_POSTMASTERS = re.compile(r"postmaster|microsoftexchange[0-9a-f]{8,64}|mail[-_.]?delivery(?:[-_.]?(?:sub)?system)?")
+_POSTMASTERS = re.compile(r"post_?master|microsoftexchange[0-9a-f]{8,64}|mail[-_.]?delivery(?:[-_.]?(?:sub)?system)?")
 _NO_REPLY = re.compile(
     r"(?:^|[-_.+])(?:no|not|donot|do-not|do_not|dont)[-_.]?(?:reply|replay|responder|answer|antwort)(?:$|[-_.+])"
     r"|^(?:nepasrepondre|ne-pas-repondre|keineantwort|noresponder|niet-beantwoorden|naoresponda)"
@@ -65,7 +65,8 @@ _RESPONSE_SUBJECT = re.compile(
     re.IGNORECASE,
 )
 _FAILURE_SUBJECT = re.compile(
-    r"undeliver|delivery (?:status notification|failure|has failed|incomplete|delayed)|failure notice|returned mail"
+    r"undeliver|delivery (?:status|failure|has failed|failed|incomplete|delayed)|error sending your mail|メールエラー"
+    r"|failure notice|returned mail"
     r"|mail (?:delivery|system error)|message (?:not delivered|blocked|delayed)|could not be (?:sent|delivered)"
     r"|unzustellbar|nicht zugestellt|zustell|non remis|échec de (?:la )?remise|no (?:se ha podido )?entregar|no entregado"
     r"|mancato recapito|impossibile recapitare|niet bezorgd|onbestelbaar|niedostarcz|nie dostarczono|não entregue|недостав"
@@ -235,10 +236,13 @@ def mail_daemon(mail: Signs) -> Verdict | None:
 
 
 def failure_notice(mail: Signs) -> Verdict | None:
-    """An empty envelope sender, and a subject about a failed delivery."""
-    if mail.has_null_path and _FAILURE_SUBJECT.search(mail.subject) is not None:
-        return Verdict(MailClass.BOUNCE, "failure_notice", f"return-path: <>, subject: {mail.subject}"[:200])
-    return None
+    """A subject about a failed delivery, and a sender that takes no answers: an empty one, none, or no-reply."""
+    if _FAILURE_SUBJECT.search(mail.subject) is None:
+        return None
+    sign = "return-path: <>" if mail.has_null_path else "" if mail.sender else "no sender"
+    if not sign and _NO_REPLY.search(mail.local_part) is not None:
+        sign = f"from: {mail.sender}"
+    return Verdict(MailClass.BOUNCE, "failure_notice", f"{sign}, subject: {mail.subject}"[:200]) if sign else None
 
 
 # ------------------------------------------------------------------------------------------------- answers of machines
@@ -364,9 +368,9 @@ RULES: Sequence[Rule] = (
     delivery_report,
     failed_recipients,
     mail_daemon,
+    failure_notice,
     auto_replied,
     responder_header,
-    failure_notice,
     responder_subject,
     notification,
     mailing_list,

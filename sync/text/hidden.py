@@ -19,11 +19,14 @@ _FONT = re.compile(r"font-size\s*:\s*(\d{0,4}(?:\.\d{1,6})?)\s*(px|pt|r?em|%)?",
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _BRACE = re.compile(r"[{}]")
 _DISPLAY = re.compile(r"(?<![a-z-])display\s*:\s*([a-z-]+)", re.IGNORECASE)
-_CLASS = re.compile(r"(?:[a-zA-Z0-9]{1,20})?\.([a-zA-Z0-9_-]{1,100})")
+_CLASS = re.compile(r"([a-zA-Z0-9]{0,20})(\.[a-zA-Z0-9_-]{1,100})")
 
 
-def is_hidden(attributes: Mapping[str, str | None], classes: frozenset[str] | set[str] = frozenset()) -> bool:
-    """True when the element and all it holds is not shown. `classes` are those that a style sheet hides."""
+def is_hidden(
+    attributes: Mapping[str, str | None], classes: frozenset[str] | set[str] = frozenset(), tag: str = ""
+) -> bool:
+    """True when the element and all it holds is not shown. `classes` are those that a style sheet hides (`.name`,
+    `tag.name`)."""
     if not attributes:
         return False
     if "hidden" in attributes:
@@ -37,7 +40,7 @@ def is_hidden(attributes: Mapping[str, str | None], classes: frozenset[str] | se
     if not classes:
         return False
     named = attributes.get("class")
-    if named is None or not any(name in classes for name in named.split()[:20]):
+    if named is None or not any(f".{name}" in classes or f"{tag}.{name}" in classes for name in named.split()[:20]):
         return False
     shown = None if style is None else _DISPLAY.search(style)
     return shown is None or shown.group(1).lower() == "none"
@@ -57,7 +60,8 @@ def font_is_zero(attributes: Mapping[str, str | None]) -> bool | None:
 
 
 def hidden_classes(sheet: str) -> dict[str, bool]:
-    """Classes that the style sheet hides (True) or shows (False) everywhere: rules within `@media` do not count."""
+    """Classes (`.name`, `tag.name`) that the style sheet hides (True) or shows (False) everywhere: rules within `@media`
+    do not count."""
     found: dict[str, bool] = {}
     sheet = sheet[:MAX_SHEET_CHARS]
     if "display" not in sheet.lower():
@@ -82,5 +86,5 @@ def hidden_classes(sheet: str) -> dict[str, bool]:
             for selector in prelude.split(",")[:100]:
                 named = _CLASS.fullmatch(selector.strip())
                 if named is not None and len(found) < MAX_CLASSES:
-                    found[named.group(1)] = display.group(1).lower() == "none"
+                    found[named.group(1).lower() + named.group(2)] = display.group(1).lower() == "none"
     return found

@@ -152,7 +152,7 @@ class _Walker:
             return False
         attributes: Mapping[str, str | None] = {} if tag == "br" else node.attributes
         if attributes and not self._hidden_too:
-            if is_hidden(attributes, self._classes):
+            if is_hidden(attributes, self._classes, tag):
                 self.something_hidden = True
                 return False
             is_zero = font_is_zero(attributes)
