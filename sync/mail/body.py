@@ -10,10 +10,11 @@ from sync.mail.files import attachment_of, declared_filename
 from sync.mail.flowed import unflow
 from sync.mail.structure import Part
 from sync.mail.transfer import decode_transfer
-from sync.message import Attachment
+from sync.message import Attachment, Reply
 from sync.text.canonical import canonical
 from sync.text.clean import MAX_TEXT_CHARS, clean
-from sync.text.html import html_to_text, is_html
+from sync.text.html import is_html
+from sync.text.quotes import joined, read_html, read_plain
 
 MAX_TEXT_BYTES = 4 * 1_024 * 1_024
 """What of all text parts together is decoded."""
@@ -56,18 +57,19 @@ _MAX_CONTROL_SHARE = 0.1
 
 @dataclass(slots=True)
 class _Block:
-    """A text part; `text` is worked out when it is asked for."""
+    """A text part; what it says is worked out when it is asked for."""
 
     part: Part
     is_html: bool
-    text: str | None = None
+    reply: Reply | None = None
 
 
 @dataclass(slots=True)
 class Body:
-    """The text of a mail, its files, and sentences about what is missing."""
+    """The text of a mail (`reply` tells new words from quoted ones), its files, and sentences about what is missing."""
 
     text: str = ""
+    reply: Reply | None = None
     attachments: list[Attachment] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     damaged: bool = False
@@ -75,10 +77,12 @@ class Body:
 
 
 class BodyReader:
-    """Reads the parts of one mail. `cut_at` is where the raw bytes end when the mail goes on beyond them."""
+    """Reads the parts of one mail. `cut_at` is where the raw bytes end when the mail goes on beyond them; `forwarded`:
+    its subject says that it forwards another one."""
 
-    def __init__(self, raw: bytes, cut_at: int | None = None) -> None:
+    def __init__(self, raw: bytes, cut_at: int | None = None, *, forwarded: bool = False) -> None:
         self._raw = raw
+        self._forwarded = forwarded
         self._cut_at = cut_at
         self._body = Body()
         self._left_out = 0
@@ -89,7 +93,8 @@ class BodyReader:
     def read(self, root: Part) -> Body:
         """The body below `root`."""
         blocks = self._visit(root, is_root=True)
-        self._body.text = self._join(blocks)
+        self._body.reply = self._read(blocks)
+        self._body.text = self._body.reply.original
         if self._too_long or len(self._body.text) > MAX_TEXT_CHARS:
             self._body.notes.append("The text of this message is too long to be shown whole.")
         if self._left_out:
@@ -171,6 +176,8 @@ class BodyReader:
         if not rich or not plain:
             return rich or plain
         said = self._join(plain)
+        if self._says_more_of_quotes(rich, plain):
+            return rich
         if len(said) > MAX_PLACEHOLDER_CHARS or (_WORD.search(said) and not _PLACEHOLDER.search(said)):
             return plain
         shown = self._join(rich)
@@ -178,21 +185,32 @@ class BodyReader:
             return plain
         return rich if _WORD.search(shown) and len(shown) > len(said) // 2 else plain
 
+    def _says_more_of_quotes(self, rich: list[_Block], plain: list[_Block]) -> bool:
+        """True when the markup tells what is quoted and the plain text does not (its program's words are unknown)."""
+        if self._read(plain).removed_lines:
+            return False
+        read = self._read(rich)
+        return read.removed_lines > 0 and len(read.text) < len(self._join(plain))
+
     # -- from parts to text
 
     def _join(self, blocks: list[_Block]) -> str:
-        texts: list[str] = []
+        return self._read(blocks).original
+
+    def _read(self, blocks: list[_Block]) -> Reply:
+        replies: list[Reply] = []
         seen: set[str] = set()
         for block in blocks[:MAX_TEXT_BLOCKS]:
-            if block.text is None:
-                block.text = self._text_of(block)
-            same = canonical(block.text) if len(blocks) > 1 else block.text
-            if block.text.strip() and same not in seen:
-                texts.append(block.text)
+            if block.reply is None:
+                block.reply = self._reply_of(block)
+            text = block.reply.original
+            same = canonical(text) if len(blocks) > 1 else text
+            if text.strip() and same not in seen:
+                replies.append(block.reply)
                 seen.add(same)
-        return "\n\n".join(texts)
+        return joined(replies)
 
-    def _text_of(self, block: _Block) -> str:
+    def _reply_of(self, block: _Block) -> Reply:
         part = block.part
         stop = min(part.stop, part.start + min(MAX_TEXT_PART_BYTES, self._budget))
         self._budget -= stop - part.start
@@ -208,11 +226,11 @@ class BodyReader:
         text, exact = (decode_html if block.is_html else decode)(data, charset)
         if not exact and _is_binary(data):
             self._body.damaged = True
-            return ""
+            return joined([])
         self._too_long = self._too_long or len(text) > MAX_TEXT_CHARS
         if block.is_html or is_html(text):
-            return html_to_text(text)
-        return self._plain_text(part, text)
+            return read_html(text, forwarded=self._forwarded)
+        return read_plain(self._plain_text(part, text), forwarded=self._forwarded)
 
     def _plain_text(self, part: Part, text: str) -> str:
         text = clean(text)

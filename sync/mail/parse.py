@@ -7,7 +7,7 @@ a sender and no more; and only without a sender `Unreadable`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sync.mail.address import MAX_ADDRESSES, parse_addresses
@@ -17,8 +17,9 @@ from sync.mail.header import HeaderFields, decode_value, parse_parameters, read_
 from sync.mail.machine import MARKER_HEADER
 from sync.mail.structure import Tree, read_structure
 from sync.mail.transfer import decode_transfer
-from sync.message import FingerprintParts, Legibility, Message, Participant, Unreadable
+from sync.message import FingerprintParts, Legibility, Message, Participant, Reply, Unreadable
 from sync.text.clean import clean, clean_line
+from sync.text.quotes import is_forward
 from sync.text.units import cut_units
 
 DEFAULT_LIMIT_BYTES = 25 * 1_000 * 1_000
@@ -100,10 +101,12 @@ def _understand(raw: bytes, size: int) -> Message | Unreadable:
     headers = _headers_of(header)
     is_cut = size > len(raw)
     tree = read_structure(raw, header, len(raw))
-    body = BodyReader(raw, cut_at=len(raw) if is_cut else None).read(tree.root)
+    forwarded = is_forward(headers.subject)
+    body = BodyReader(raw, cut_at=len(raw) if is_cut else None, forwarded=forwarded).read(tree.root)
     text = body.text
     if not text.strip() and body.nested:
         text = _nested_text(raw, body, MAX_NESTED_LEVELS)
+    text = clean(text).strip("\n")
     notes = _notes(headers, tree, body)
     if is_cut:
         notes.append(_size_note(size, nothing_loaded=header.offset >= len(raw)))
@@ -114,7 +117,7 @@ def _understand(raw: bytes, size: int) -> Message | Unreadable:
             return Unreadable(raw[:MAX_KEPT_BYTES], "its text is damaged and it names no sender")
         legibility = Legibility.UNREADABLE
     return Message(
-        text=clean(text).strip("\n"),
+        text=text,
         author=headers.author,
         recipients=headers.recipients,
         subject=headers.subject,
@@ -122,8 +125,17 @@ def _understand(raw: bytes, size: int) -> Message | Unreadable:
         attachments=tuple(body.attachments),
         legibility=legibility,
         notes=tuple(notes),
+        reply=_reply(body, text),
         headers=headers.rules,
     )
+
+
+def _reply(body: Body, text: str) -> Reply | None:
+    """The text told apart, where there is something to tell."""
+    reply = body.reply
+    if reply is None or not body.text.strip() or not (reply.removed_lines or reply.signature):
+        return None
+    return replace(reply, text=clean(reply.text).strip("\n") if reply.removed_lines else text, original=text)
 
 
 def _sender_only(raw: bytes, why: str) -> Message | Unreadable:

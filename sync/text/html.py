@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import html as entities
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
@@ -50,15 +51,20 @@ _BLANK_LINES = re.compile(r"\n{3,}")
 _RAW_TEXT = frozenset({"script", "style", "title", "xmp", "noembed", "noframes", "iframe"})
 
 
-def html_to_text(html: str, *, limit_chars: int = MAX_HTML_CHARS) -> str:
+Marker: TypeAlias = Callable[[LexborNode, str, Mapping[str, str | None]], str]
+"""Called with each element that has attributes, and its tag: gives the mark (`sync.text.layout.FIRST_MARK`) that goes
+before it, or "", and may put one after it into the tree."""
+
+
+def html_to_text(html: str, *, limit_chars: int = MAX_HTML_CHARS, marker: Marker | None = None) -> str:
     """The visible text of `html`: lists with their marks, links as `text (url)`, table rows on lines of their own,
     quotes behind `> `; scripts, styles and hidden elements (preheaders) left out. Where everything is hidden the
     hidden text is better than none. Clean (`sync.text.clean`), without blank ends; empty only when there is no text.
     """
     html = _bounded(html, limit_chars)
-    text, something_hidden = _convert(html, hidden_too=False)
+    text, something_hidden = _convert(html, hidden_too=False, marker=marker)
     if not text and something_hidden:
-        text, _ = _convert(html, hidden_too=True)
+        text, _ = _convert(html, hidden_too=True, marker=marker)
     return text
 
 
@@ -73,11 +79,13 @@ def _bounded(html: str, limit_chars: int) -> str:
     return html.replace("\x00", "")
 
 
-def _convert(html: str, *, hidden_too: bool) -> tuple[str, bool]:
+def _convert(html: str, *, hidden_too: bool, marker: Marker | None) -> tuple[str, bool]:
     """The text, and whether an element was left out because it is hidden."""
     layout = TextLayout()
-    read = _walk if _tree_is_safe(html) else _stream
-    something_hidden = read(html, layout, hidden_too=hidden_too)
+    if _tree_is_safe(html):
+        something_hidden = _walk(html, layout, hidden_too=hidden_too, marker=marker)
+    else:
+        something_hidden = _stream(html, layout, hidden_too=hidden_too)
     text = layout.result()
     if not text.isascii() and _FILLER.search(text) is not None:
         text = _FILLERS.sub("", _FILLER_RUN.sub(" ", text)).replace("\u00a0", " ")
@@ -104,7 +112,7 @@ def _tree_is_safe(html: str) -> bool:
 # ------------------------------------------------------------------------------------------------- the tree
 
 
-def _walk(html: str, layout: TextLayout, *, hidden_too: bool) -> bool:
+def _walk(html: str, layout: TextLayout, *, hidden_too: bool, marker: Marker | None) -> bool:
     root = LexborHTMLParser(html).root
     if root is None:
         return False
@@ -121,6 +129,10 @@ def _walk(html: str, layout: TextLayout, *, hidden_too: bool) -> bool:
                 something_hidden = True
             else:
                 entered = True
+                if marker is not None and attributes:
+                    mark = marker(node, tag, attributes)
+                    if mark:
+                        layout.text(mark)
                 layout.open(tag, attributes)
         child = node.first_child if entered else None
         if child is not None:
