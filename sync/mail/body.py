@@ -25,10 +25,11 @@ from sync.mail.rtf import rtf_to_text
 from sync.mail.structure import MAX_DEPTH, Part, read_structure
 from sync.mail.tnef import read_tnef
 from sync.mail.transfer import decode_transfer
-from sync.message import Attachment
+from sync.message import Attachment, Reply
 from sync.text.canonical import canonical
 from sync.text.clean import MAX_TEXT_CHARS, clean, clean_line
-from sync.text.html import html_to_text, is_html
+from sync.text.html import is_html
+from sync.text.quotes import joined, read_html, read_plain
 
 MAX_TEXT_BYTES = 4 * 1_024 * 1_024
 """What of all text parts together is decoded."""
@@ -95,19 +96,20 @@ _MAX_CONTROL_SHARE = 0.1
 
 @dataclass(slots=True)
 class _Block:
-    """A text part; `text` is worked out when it is asked for."""
+    """A text part; what it says is worked out when it is asked for."""
 
     part: Part
     is_html: bool
-    text: str | None = None
+    reply: Reply | None = None
 
 
 @dataclass(slots=True)
 class Body:
-    """What a mail says. `text` are its own words, `paragraphs` what is said below them (forwarded mails, invitations,
-    reports), `notes` sentences about what is missing."""
+    """What a mail says. `text` are its own words (`reply` tells new ones from quoted ones), `paragraphs` what is said
+    below them (forwarded mails, invitations, reports), `notes` sentences about what is missing."""
 
     text: str = ""
+    reply: Reply | None = None
     paragraphs: list[str] = field(default_factory=list)
     attachments: list[Attachment] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -128,10 +130,20 @@ class _Bounds:
 
 
 class BodyReader:
-    """Reads the parts of one mail. `cut_at` is where the raw bytes end when the mail goes on beyond them."""
+    """Reads the parts of one mail. `cut_at` is where the raw bytes end when the mail goes on beyond them; `forwarded`:
+    its subject says that it forwards another one."""
 
-    def __init__(self, raw: bytes, cut_at: int | None = None, *, level: int = 0, bounds: _Bounds | None = None) -> None:
+    def __init__(
+        self,
+        raw: bytes,
+        cut_at: int | None = None,
+        *,
+        forwarded: bool = False,
+        level: int = 0,
+        bounds: _Bounds | None = None,
+    ) -> None:
         self._raw = raw
+        self._forwarded = forwarded
         self._cut_at = cut_at
         self._level = level
         self._bounds = bounds or _Bounds()
@@ -148,9 +160,11 @@ class BodyReader:
         body = self._body
         if root.children:
             self._pictures = {cid: filename_of(self._raw, part) for cid, part in _with_content_id(root)}
-        text = self._join(self._visit(root, is_root=True))
+        body.reply = self._read(self._visit(root, is_root=True))
+        text = body.reply.original
         if not text.strip():
             text = next((fallback for fallback in self._fallbacks if fallback.strip()), "")
+            body.reply = read_plain(text, forwarded=self._forwarded)
         body.text = text
         if self._too_long or len(text) > MAX_TEXT_CHARS:
             body.notes.append("The text of this message is too long to be shown whole.")
@@ -238,6 +252,8 @@ class BodyReader:
         if not rich or not plain:
             return rich or plain
         said = self._join(plain)
+        if self._says_more_of_quotes(rich, plain):
+            return rich
         if len(said) > MAX_PLACEHOLDER_CHARS:
             return plain
         is_teaser = len(said) < MAX_TEASER_CHARS and any(
@@ -252,36 +268,47 @@ class BodyReader:
             return rich if len(shown) > TEASER_SHARE * len(said) else plain
         return rich if _WORD.search(shown) and len(shown) > len(said) // 2 else plain
 
+    def _says_more_of_quotes(self, rich: list[_Block], plain: list[_Block]) -> bool:
+        """True when the markup tells what is quoted and the plain text does not (its program's words are unknown)."""
+        if self._read(plain).removed_lines:
+            return False
+        read = self._read(rich)
+        return read.removed_lines > 0 and len(read.text) < len(self._join(plain))
+
     # -- from parts to text
 
     def _join(self, blocks: list[_Block]) -> str:
-        texts: list[str] = []
+        return self._read(blocks).original
+
+    def _read(self, blocks: list[_Block]) -> Reply:
+        replies: list[Reply] = []
         seen: set[str] = set()
         for block in blocks[:MAX_TEXT_BLOCKS]:
-            if block.text is None:
-                block.text = self._text_of(block)
-            same = canonical(block.text) if len(blocks) > 1 else block.text
-            if block.text.strip() and same not in seen:
-                texts.append(block.text)
+            if block.reply is None:
+                block.reply = self._reply_of(block)
+            text = block.reply.original
+            same = canonical(text) if len(blocks) > 1 else text
+            if text.strip() and same not in seen:
+                replies.append(block.reply)
                 seen.add(same)
-        return "\n\n".join(texts)
+        return joined(replies)
 
-    def _text_of(self, block: _Block) -> str:
+    def _reply_of(self, block: _Block) -> Reply:
         part = block.part
         data = self._decoded(part)
         charset = part.parameters.get("charset", "")
         if part.mime_type.startswith("multipart/"):
             data = _DELIMITER_LINE.sub(b"", data)
         if part.mime_type == "text/rtf":
-            return clean(rtf_to_text(data))
+            return read_plain(clean(rtf_to_text(data)), forwarded=self._forwarded)
         text, exact = (decode_html if block.is_html else decode)(data, charset)
         if not exact and _is_binary(data):
             self._body.damaged = True
-            return ""
+            return joined([])
         self._too_long = self._too_long or len(text) > MAX_TEXT_CHARS
         if block.is_html or is_html(text):
-            return html_to_text(text, pictures=self._pictures)
-        return self._plain_text(part, text)
+            return read_html(text, forwarded=self._forwarded, pictures=self._pictures)
+        return read_plain(self._plain_text(part, text), forwarded=self._forwarded)
 
     def _decoded(self, part: Part) -> bytes:
         """The bytes of a text part, as far as the limits go."""
@@ -367,10 +394,10 @@ class BodyReader:
         data, _ = decode_transfer(self._raw[part.start : part.stop], part.transfer_encoding)
         mail = content_of(data)
         if mail is not None and self._may_open():
-            body = self._open(mail, path="")
+            body = self._open(mail, path="", forwarded=self._forwarded)
             if body.whole() or body.attachments:
                 self._take(body, f"{part.path}{MARK}")
-                return [_Block(part, is_html=False, text=body.text)]
+                return [_Block(part, is_html=False, reply=body.reply)]
         kind = part.parameters.get("smime-type", "").lower()
         if mail is not None or kind == "certs-only":
             self._body.notes.append("This message holds only a certificate (S/MIME).")
@@ -423,19 +450,20 @@ class BodyReader:
                 self._attach(child, inline=False)
             return blocks
         summary = "\n".join([*sentences, *([about.words()] if about.words() else [])])
-        return [_Block(part, is_html=False, text=clean(summary)), *blocks]
+        return [_Block(part, is_html=False, reply=read_plain(clean(summary), forwarded=True)), *blocks]
 
     # -- mails within mails
 
     def _may_open(self) -> bool:
         return self._level < MAX_LEVELS and self._bounds.opened > 0
 
-    def _open(self, mail: bytes, *, path: str) -> Body:
+    def _open(self, mail: bytes, *, path: str, forwarded: bool = True) -> Body:
         self._bounds.opened -= 1
         header = read_header(mail, 0, len(mail))
         level = self._level + 1
         tree = read_structure(mail, header, len(mail), path=path, most_depth=MAX_DEPTH >> (level + 1))
-        return BodyReader(mail, self._cut_at, level=level, bounds=self._bounds).read(tree.root)
+        reader = BodyReader(mail, self._cut_at, forwarded=forwarded, level=level, bounds=self._bounds)
+        return reader.read(tree.root)
 
     def _take(self, body: Body, prefix: str = "") -> None:
         """What an opened mail has beside its text becomes ours."""

@@ -7,7 +7,7 @@ a sender and no more; and only without a sender `Unreadable`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sync.mail.address import MAX_ADDRESSES, parse_addresses
@@ -17,8 +17,9 @@ from sync.mail.date import written_at
 from sync.mail.header import HeaderFields, decode_value, parse_parameters, read_header, with_newlines
 from sync.mail.machine import RULE_HEADERS
 from sync.mail.structure import Tree, read_structure
-from sync.message import FingerprintParts, Legibility, Message, Participant, Unreadable
+from sync.message import FingerprintParts, Legibility, Message, Participant, Reply, Unreadable
 from sync.text.clean import clean, clean_line
+from sync.text.quotes import is_forward
 
 DEFAULT_LIMIT_BYTES = 25 * 1_000 * 1_000
 """What of one mail is looked at when the caller sets no limit."""
@@ -84,8 +85,9 @@ def _understand(raw: bytes, size: int, *, is_cut: bool = False) -> Message | Unr
         return Unreadable(raw[:MAX_KEPT_BYTES], "it has no header")
     headers = _headers_of(header)
     tree = read_structure(raw, header, len(raw))
-    body = BodyReader(raw, cut_at=len(raw) if is_cut else None).read(tree.root)
-    text = body.whole()
+    forwarded = is_forward(headers.subject)
+    body = BodyReader(raw, cut_at=len(raw) if is_cut else None, forwarded=forwarded).read(tree.root)
+    text = clean(body.whole()).strip("\n")
     notes = _notes(headers, tree, body)
     if is_cut:
         notes.append(_size_note(size, nothing_loaded=header.offset >= len(raw)))
@@ -96,7 +98,7 @@ def _understand(raw: bytes, size: int, *, is_cut: bool = False) -> Message | Unr
             return Unreadable(raw[:MAX_KEPT_BYTES], "its text is damaged and it names no sender")
         legibility = Legibility.UNREADABLE
     return Message(
-        text=clean(text).strip("\n"),
+        text=text,
         author=headers.author,
         recipients=headers.recipients,
         subject=headers.subject,
@@ -104,8 +106,20 @@ def _understand(raw: bytes, size: int, *, is_cut: bool = False) -> Message | Unr
         attachments=tuple(body.attachments),
         legibility=legibility,
         notes=tuple(notes),
+        reply=_reply(body, text),
         headers=headers.rules,
     )
+
+
+def _reply(body: Body, text: str) -> Reply | None:
+    """The text told apart, where there is something to tell. What stands below the mail's own words stays."""
+    reply = body.reply
+    if reply is None or not body.text.strip() or not (reply.removed_lines or reply.signature):
+        return None
+    if not reply.removed_lines:
+        return None if body.paragraphs else replace(reply, text=text, original=text)
+    new = clean(replace(body, text=reply.text).whole()).strip("\n")
+    return replace(reply, text=new, original=text, signature="" if body.paragraphs else reply.signature)
 
 
 def _sender_only(raw: bytes, why: str) -> Message | Unreadable:

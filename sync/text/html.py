@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import html as entities
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
@@ -47,7 +48,18 @@ _BLANK_LINES = re.compile(r"\n{3,}")
 _RAW_TEXT = frozenset({"script", "style", "title", "xmp", "noembed", "noframes", "iframe"})
 
 
-def html_to_text(html: str, *, limit_chars: int = MAX_HTML_CHARS, pictures: Mapping[str, str] | None = None) -> str:
+Marker: TypeAlias = Callable[[LexborNode, str, Mapping[str, str | None]], str]
+"""Called with each element that has attributes, and its tag: gives the mark (`sync.text.layout.FIRST_MARK`) that goes
+before it, or "", and may put one after it into the tree."""
+
+
+def html_to_text(
+    html: str,
+    *,
+    limit_chars: int = MAX_HTML_CHARS,
+    pictures: Mapping[str, str] | None = None,
+    marker: Marker | None = None,
+) -> str:
     """The visible text of `html`: lists with their marks, links as `text (url)`, table rows on lines of their own,
     quotes behind `> `; scripts, styles and hidden elements (preheaders) left out. Where everything is hidden the
     hidden text is better than none. `pictures` are the names of the files that came with it, by Content-ID: each is
@@ -55,9 +67,9 @@ def html_to_text(html: str, *, limit_chars: int = MAX_HTML_CHARS, pictures: Mapp
     """
     html = _bounded(html, limit_chars)
     pictures = pictures or {}
-    text, something_hidden = _convert(html, pictures, hidden_too=False)
+    text, something_hidden = _convert(html, pictures, hidden_too=False, marker=marker)
     if not text and something_hidden:
-        text, _ = _convert(html, pictures, hidden_too=True)
+        text, _ = _convert(html, pictures, hidden_too=True, marker=marker)
     return text
 
 
@@ -72,11 +84,13 @@ def _bounded(html: str, limit_chars: int) -> str:
     return html.replace("\x00", "")
 
 
-def _convert(html: str, pictures: Mapping[str, str], *, hidden_too: bool) -> tuple[str, bool]:
+def _convert(html: str, pictures: Mapping[str, str], *, hidden_too: bool, marker: Marker | None) -> tuple[str, bool]:
     """The text, and whether an element was left out because it is hidden."""
     layout = TextLayout(pictures)
-    read = _walk if _tree_is_safe(html) else _stream
-    something_hidden = read(html, layout, hidden_too=hidden_too)
+    if _tree_is_safe(html):
+        something_hidden = _walk(html, layout, hidden_too=hidden_too, marker=marker)
+    else:
+        something_hidden = _stream(html, layout, hidden_too=hidden_too)
     text = layout.result()
     if not text.isascii() and _FILLER.search(text) is not None:
         text = _FILLERS.sub("", _FILLER_RUN.sub(" ", text)).replace("\u00a0", " ")
@@ -104,11 +118,11 @@ def _tree_is_safe(html: str) -> bool:
 # ------------------------------------------------------------------------------------------------- the tree
 
 
-def _walk(html: str, layout: TextLayout, *, hidden_too: bool) -> bool:
+def _walk(html: str, layout: TextLayout, *, hidden_too: bool, marker: Marker | None) -> bool:
     root = LexborHTMLParser(html).root
     if root is None:
         return False
-    walker = _Walker(layout, hidden_too=hidden_too)
+    walker = _Walker(layout, hidden_too=hidden_too, marker=marker)
     walker.walk(root)
     return walker.something_hidden
 
@@ -116,8 +130,9 @@ def _walk(html: str, layout: TextLayout, *, hidden_too: bool) -> bool:
 class _Walker:
     """Goes through a tree in document order, without recursion, and leaves out what is hidden."""
 
-    def __init__(self, layout: TextLayout, *, hidden_too: bool) -> None:
+    def __init__(self, layout: TextLayout, *, hidden_too: bool, marker: Marker | None) -> None:
         self.something_hidden = False
+        self._marker = marker
         self._layout = layout
         self._hidden_too = hidden_too
         self._classes: set[str] = set()
@@ -161,6 +176,10 @@ class _Walker:
         style = attributes.get("style")
         if style is not None and "mso-list" in style.lower() and self._layout.office_list(style, node.text):
             return False
+        if self._marker is not None and attributes:
+            mark = self._marker(node, tag, attributes)
+            if mark:
+                self._layout.text(mark)
         self._layout.open(tag, attributes)
         return True
 

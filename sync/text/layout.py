@@ -19,6 +19,9 @@ MAX_LIST_INDENT = 6
 MAX_QUOTE_DEPTH = 5
 MAX_ALT_CHARS = 200
 
+FIRST_MARK = "\U0010fff0"
+"""Texts of code points from here on are marks: they go where the next text goes and change nothing."""
+
 VOID = frozenset(
     {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"}
 )
@@ -98,6 +101,7 @@ class TextLayout:
         self._quotes = 0
         self._line_quotes = 0
         self._preformatted = 0
+        self._marks = ""
 
     def open(self, tag: str, attributes: Mapping[str, str | None]) -> None:
         """An element begins."""
@@ -131,6 +135,9 @@ class TextLayout:
 
     def text(self, text: str) -> None:
         """Text of the document, entities decoded."""
+        if text >= FIRST_MARK:
+            self._marks += text
+            return
         if self._preformatted:
             self._preformatted_text(text)
             return
@@ -278,6 +285,9 @@ class TextLayout:
             self._line.append(" ")
         self._separator = ""
         self._space = self._fresh_cell = False
+        if self._marks:
+            self._line.append(self._marks)
+            self._marks = ""
         self._line.append(text)
         if self._links:
             self._links[-1].said.append(text)
