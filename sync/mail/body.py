@@ -78,7 +78,7 @@ class Body:
 
 class BodyReader:
     """Reads the parts of one mail. `cut_at` is where the raw bytes end when the mail goes on beyond them; `forwarded`:
-    its subject says that it forwards another one."""
+    it forwards another mail, or answers none."""
 
     def __init__(self, raw: bytes, cut_at: int | None = None, *, forwarded: bool = False) -> None:
         self._raw = raw

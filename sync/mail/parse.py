@@ -47,6 +47,9 @@ RULE_HEADERS = (
 )
 """The headers that rules about machine mail look at; Content-Type too, when it is multipart/report."""
 
+_ANSWER_MARK = re.compile(r"\s*(?:\[[^\]]{1,60}\]\s*)?[^\s:：]{1,12}\s?[:：]")
+"""Some short word and a colon: "Re:", "AW:", "回复："."""
+
 _MESSAGE_ID = re.compile(r"<[^<>\s]{1,998}>")
 
 
@@ -101,7 +104,7 @@ def _understand(raw: bytes, size: int) -> Message | Unreadable:
     headers = _headers_of(header)
     is_cut = size > len(raw)
     tree = read_structure(raw, header, len(raw))
-    forwarded = is_forward(headers.subject)
+    forwarded = is_forward(headers.subject) or not _answers(header, headers.subject)
     body = BodyReader(raw, cut_at=len(raw) if is_cut else None, forwarded=forwarded).read(tree.root)
     text = body.text
     if not text.strip() and body.nested:
@@ -128,6 +131,11 @@ def _understand(raw: bytes, size: int) -> Message | Unreadable:
         reply=_reply(body, text),
         headers=headers.rules,
     )
+
+
+def _answers(header: HeaderFields, subject: str) -> bool:
+    """True when the mail says that it answers another one, by reference or by a mark before its subject."""
+    return "in-reply-to" in header.fields or "references" in header.fields or _ANSWER_MARK.match(subject) is not None
 
 
 def _reply(body: Body, text: str) -> Reply | None:
