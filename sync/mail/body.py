@@ -131,7 +131,7 @@ class _Bounds:
 
 class BodyReader:
     """Reads the parts of one mail. `cut_at` is where the raw bytes end when the mail goes on beyond them; `forwarded`:
-    its subject says that it forwards another one."""
+    it forwards another mail, or answers none."""
 
     def __init__(
         self,

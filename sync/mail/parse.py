@@ -36,6 +36,9 @@ MAX_FINGERPRINT_CHARS = 2_000
 MAX_KEPT_BYTES = 1_000_000
 """What is kept of a mail that nobody could read."""
 
+_ANSWER_MARK = re.compile(r"\s*(?:\[[^\]]{1,60}\]\s*)?[^\s:：]{1,12}\s?[:：]")
+"""Some short word and a colon: "Re:", "AW:", "回复："."""
+
 _MESSAGE_ID = re.compile(r"<[^<>\s]{1,998}>")
 
 
@@ -85,7 +88,7 @@ def _understand(raw: bytes, size: int, *, is_cut: bool = False) -> Message | Unr
         return Unreadable(raw[:MAX_KEPT_BYTES], "it has no header")
     headers = _headers_of(header)
     tree = read_structure(raw, header, len(raw))
-    forwarded = is_forward(headers.subject)
+    forwarded = is_forward(headers.subject) or not _answers(header, headers.subject)
     body = BodyReader(raw, cut_at=len(raw) if is_cut else None, forwarded=forwarded).read(tree.root)
     text = clean(body.whole()).strip("\n")
     notes = _notes(headers, tree, body)
@@ -109,6 +112,11 @@ def _understand(raw: bytes, size: int, *, is_cut: bool = False) -> Message | Unr
         reply=_reply(body, text),
         headers=headers.rules,
     )
+
+
+def _answers(header: HeaderFields, subject: str) -> bool:
+    """True when the mail says that it answers another one, by reference or by a mark before its subject."""
+    return "in-reply-to" in header.fields or "references" in header.fields or _ANSWER_MARK.match(subject) is not None
 
 
 def _reply(body: Body, text: str) -> Reply | None:

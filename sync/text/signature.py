@@ -17,6 +17,9 @@ MAX_SIGNATURE_CHARS = 1_500
 MAX_FOOTER_CHARS = 110
 """A longer line is no "Sent from …"."""
 
+MIN_LIST_RULE_CHARS = 20
+"""Underscores that set off the footer of a mailing list."""
+
 MAX_NOTICE_LINES = 30
 MIN_NOTICE_CHARS = 80
 """A shorter paragraph is no legal notice, whatever its words."""
@@ -164,7 +167,7 @@ def _delimiter(lines: Sequence[str], stop: int) -> int | None:
     chars = 0
     for index in range(stop - 1, max(-1, stop - 1 - MAX_SIGNATURE_LINES), -1):
         line = lines[index].strip(" \t\u00a0")
-        if line in _DELIMITERS:
+        if line in _DELIMITERS or (len(line) >= MIN_LIST_RULE_CHARS and not line.strip("_") and index >= stop - 6):
             return index
         chars += len(line)
         if chars > MAX_SIGNATURE_CHARS:

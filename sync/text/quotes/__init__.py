@@ -54,7 +54,8 @@ def joined(replies: Sequence[Reply]) -> Reply:
 def read_plain(text: str, *, forwarded: bool = False) -> Reply:
     """The new words of a plain text (clean, line ends as newlines), and how much of earlier messages was quoted.
 
-    `forwarded`: the subject says so (`is_forward`): header lines without quote marks introduce what is to be read.
+    `forwarded`: the mail forwards another one (`is_forward`), or answers none: header lines and attributions without
+    marked quotes introduce what is to be read.
     """
     lines = text.split("\n")
     quoted = [_BEGINNINGS.get(line[:1], Quoted.NO) for line in lines]

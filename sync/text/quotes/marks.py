@@ -157,10 +157,8 @@ def _kind_of_block(attributes: Mapping[str, str | None]) -> str:
 
 
 def _is_quote(attributes: Mapping[str, str | None]) -> bool:
-    """True for a block that quotes; some programs use the element to indent."""
+    """True for a block that quotes a message; people use the element to indent, and to quote others, too: without one
+    of these marks it is a quote of a message only below an attribution, or with one in it."""
     if (attributes.get("type") or "").casefold() == "cite" or "cite" in attributes:
         return True
-    if "quote" in (attributes.get("class") or "") or "quote" in (attributes.get("id") or ""):
-        return True
-    style = (attributes.get("style") or "").casefold()
-    return "border-left" in style and "border-left:none" not in style.replace(" ", "")
+    return "quote" in (attributes.get("class") or "") or "quote" in (attributes.get("id") or "")

@@ -75,8 +75,8 @@ class _Quote:
 
 
 def read(document: Document, original: str, *, forwarded: bool = False) -> Reply:
-    """The new words of a text. `original` is the text as it was; `forwarded`: the subject says that header lines
-    introduce what is forwarded, not what is answered."""
+    """The new words of a text. `original` is the text as it was; `forwarded`: the mail forwards another one, or answers
+    none, so that header lines and attributions without marked quotes introduce what is to be read."""
     quotes = _Scanner(document, forwarded=forwarded).scan()
     taken = _taken(document, quotes)
     kept = _kept_lines(document, taken)
@@ -166,7 +166,7 @@ class _Scanner:
             stop = self._run(following)
             self._take(found.start, stop, own=True)
             return stop
-        if found.strength is Strength.STRONG:
+        if found.strength is Strength.STRONG and not self.forwarded:
             if following < len(lines) and mark_of(lines[following].strip()) is Mark.FORWARD:
                 return found.stop
             self._take(found.start, len(lines), own=True, marked=False)
@@ -272,12 +272,12 @@ class _Scanner:
         for at, line in enumerate(bare[:5]):
             if line and may_end_attribution(line) and attribution(bare, at, 0) is not None:
                 return True
-        first = next((at for at, line in enumerate(bare) if line), None)
-        if first is None:
-            return False
-        return mark_of(bare[first]) is Mark.ORIGINAL or (
-            label_of(bare[first]) is not None and header_block(bare, first, announced=False)[1]
-        )
+        for at in [at for at, line in enumerate(bare) if line][:2]:  # the second where a line announces the header
+            if mark_of(bare[at]) is Mark.ORIGINAL:
+                return True
+            if label_of(bare[at]) is not None and header_block(bare, at, announced=False)[1]:
+                return True
+        return False
 
 
 # ------------------------------------------------------------------------------------------------- deciding
