@@ -11,7 +11,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
@@ -19,6 +19,7 @@ from sync.connector import StreamRole
 from sync.delivery import OnTheWire, Waiting
 from sync.message import Direction, FingerprintParts, Found, Message, Participant, ParticipantKind
 from sync.states import Reason
+from sync.text.quotes import ReplyPolicy
 
 FUTURE_TOLERANCE = timedelta(days=1)
 """A Date header further ahead of our clock than this says nothing (failures.md 27)."""
@@ -172,7 +173,8 @@ class SourceRules:
 
     `horizon` None: everything; `horizon_slack` is how much earlier than it a message may have arrived, by a clock that
     counts in whole seconds, and still come after it. `known_until` is up to when the stream was complete before this
-    pass (None: its first load is not finished, so nothing in it is "live").
+    pass (None: its first load is not finished, so nothing in it is "live"). `replies`: what is done with quoted
+    messages and signatures.
     """
 
     inbox: str
@@ -184,6 +186,7 @@ class SourceRules:
     max_age: timedelta
     duplicates: str
     is_own: Callable[[str], bool]
+    replies: ReplyPolicy = field(default_factory=ReplyPolicy)
 
 
 def judge_headers(found: Found, author: str, rules: SourceRules, now: datetime) -> Skip | None:

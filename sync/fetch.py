@@ -35,6 +35,7 @@ from sync.message import Content, Found, Gone, Message, Unreadable
 from sync.passes import MAX_BACKOFF_SECONDS, PassReport, PassTerms
 from sync.settings import SourceSettings
 from sync.states import Reason
+from sync.text.quotes import applied
 
 log = structlog.get_logger()
 
@@ -235,7 +236,7 @@ def verdict_on(content: Message | Unreadable, rules: SourceRules) -> Loaded | Sk
         return Dead(content.raw, content.why)
     if is_loop(content):
         return Skip(Reason.LOOP, "it carries the mark of a message this program made")
-    return address_message(content, rules)
+    return address_message(applied(content, rules.replies), rules)
 
 
 def see_found(found: Found, rules: SourceRules, now: datetime) -> Seen:

@@ -68,6 +68,25 @@ class Legibility(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Reply:
+    """A text told apart: what is new in it, and how much of earlier messages it quotes.
+
+    `text` are the new words with their signature; equal to `original`, the whole text, when nothing is quoted.
+    `removed_lines` counts the lines (blank ones not) of earlier messages that are in `original` only; `signature` is the
+    end of `text` that is a signature, "" when there is none.
+    """
+
+    text: str
+    original: str
+    removed_lines: int = 0
+    signature: str = ""
+
+
+ORIGINAL_REF = "original-text"
+"""The `Attachment.ref` of the file that holds `Message.original`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One thing somebody wrote, understood.
 
@@ -88,8 +107,14 @@ class Message:
     legibility: Legibility = Legibility.FULL
     notes: tuple[str, ...] = ()
     """Sentences about what could not be brought over, shown below the text."""
+    reply: Reply | None = None
+    """`text` told apart, when it quotes earlier messages or has a signature. `sync.text.quotes.applied` turns it into
+    the text that is shown; it is not stored."""
+    original: str = ""
+    """The whole text, where a policy says that it goes along as a file (`ORIGINAL_REF`)."""
     headers: tuple[tuple[str, str], ...] = ()
-    """The few lower-cased headers that the rules about machine mail look at (name, raw value up to 1,000 characters)."""
+    """The few lower-cased headers that the rules about machine mail and forged senders look at (name, raw value up to
+    2,000 characters; the topmost first where one name comes more than once)."""
 
 
 @dataclass(frozen=True, slots=True)

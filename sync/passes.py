@@ -17,6 +17,7 @@ from sync.errors import InboxSyncError
 from sync.ledger import Ledger, SourceRow, StreamRow, View
 from sync.mail.address import OwnAddresses
 from sync.settings import SourceSettings
+from sync.text.quotes import QuotePolicy, ReplyPolicy, SignaturePolicy
 
 log = structlog.get_logger()
 
@@ -125,6 +126,7 @@ class PassTerms:
             max_age=timedelta(days=self._settings.max_age_days),
             duplicates=self._settings.duplicates,
             is_own=self._own_addresses.matches,
+            replies=ReplyPolicy(QuotePolicy(self._settings.quotes), SignaturePolicy(self._settings.signatures)),
         )
 
     def view(self, source: SourceRow, row: StreamRow, epoch: str) -> View:

@@ -187,6 +187,11 @@ class SourceSettings(_Model):
     """The text of the badge in the Inbox. Default: the source's name."""
     duplicates: Literal["once", "each"] = "once"
     """A message that is in two sources of one inbox: `once` sends it once, `each` once per source."""
+    quotes: Literal["remove", "keep", "attach"] = "remove"
+    """Earlier messages quoted in a reply, which the conversation holds already: `remove` takes them out and says how
+    much it was, `keep` leaves everything as it came, `attach` takes them out and adds the whole text as a file."""
+    signatures: Literal["keep", "remove"] = "keep"
+    """Signatures, "Sent from my phone" and legal notices at the end of a message: `keep` or `remove` them."""
     max_age_days: float = Field(30.0, gt=0, le=36_500)
     """Messages older than this that turn up live are skipped: a migrated archive must not flood the Inbox."""
     participant_messages_per_hour: int = Field(200, ge=0)

@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 from sync.mail.address import OwnAddresses, normalise_address, parse_addresses
+from sync.mail.authentication import Authentication, Result, dmarc, dmarc_of
+from sync.mail.container import open_file, open_inside
 from sync.mail.date import written_at
-from sync.mail.machine import MARKER_HEADER, is_loop
+from sync.mail.machine import (
+    MARKER_HEADER,
+    MachineRules,
+    MailClass,
+    Verdict,
+    classify,
+    classify_message,
+    is_loop,
+)
 from sync.mail.parse import Headers, understand, understand_headers
 
 __all__ = [
     "MARKER_HEADER",
+    "Authentication",
     "Headers",
+    "MachineRules",
+    "MailClass",
     "OwnAddresses",
+    "Result",
+    "Verdict",
+    "classify",
+    "classify_message",
+    "dmarc",
+    "dmarc_of",
     "is_loop",
     "normalise_address",
+    "open_file",
+    "open_inside",
     "parse_addresses",
     "understand",
     "understand_headers",

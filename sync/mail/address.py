@@ -99,13 +99,15 @@ def _participants(text: str) -> tuple[list[Participant], int]:
         if len(found) >= MAX_ADDRESSES:
             more += 1
             continue
-        found[value] = Participant(ParticipantKind.EMAIL, value, _display_name(name, value))
+        found[value] = Participant(ParticipantKind.EMAIL, value, _display_name(name))
     return list(found.values()), more
 
 
-def _display_name(name: str, value: str) -> str:
+def _display_name(name: str) -> str:
     text = clean_line(decode_words(name), limit_chars=MAX_NAME_CHARS).strip("'\"").strip()
-    return "" if text.lower() == value else text
+    if "@" in text and _ADDRESS.fullmatch(text) is not None:
+        return ""  # the address once more, or another one, which is there to deceive
+    return text
 
 
 @dataclass(slots=True)

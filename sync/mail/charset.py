@@ -74,6 +74,9 @@ _MULTI_BYTE = frozenset(
     {"utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-7", "gb18030", "big5hkscs", "cp949", "cp932"}
     | {"euc_jp", "euc_jis_2004", "iso2022_jp_ext", "iso2022_kr", "hz", "johab", "shift_jisx0213", "utf-8-sig"}
 )
+_SIXTEEN_BIT = frozenset({"utf-16", "utf-16-le", "utf-16-be", "utf-32"})
+_WESTERN = frozenset({"cp1252", "cp1254", "iso8859-15"})
+_MARKS = (b"\xef", b"\xff", b"\xfe")
 _SEVEN_BIT = frozenset({"iso2022_jp_ext", "iso2022_kr", "hz", "utf-7"})
 _SINGLE_BYTE = re.compile(r"ascii|cp\d+|iso8859-\d+|koi8-[rtu]|mac-[a-z]+|ptcp154|kz1048|tis-620|hp-roman8")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.:+-]{0,39}")
@@ -108,9 +111,7 @@ def codec_of(declared: str) -> str | None:
 
 def decode(data: bytes, declared: str = "") -> tuple[str, bool]:
     """The text of `data`, and True when nothing had to be replaced. Never raises."""
-    codec = codec_of(declared) if declared else None
-    if codec is None or codec == "ascii":
-        codec = _by_signature(data)
+    codec = _codec_for(data, declared)
     if codec is not None:
         text = _strict(data, codec)
         if text is None and codec == "iso2022_jp_ext":
@@ -124,6 +125,10 @@ def decode(data: bytes, declared: str = "") -> tuple[str, bool]:
         text = _strict(data, "utf-8")
         if text is not None:
             return text, True
+    if b"\xed" in data:
+        text = _with_surrogates(data)
+        if text is not None:
+            return text, True
     for guess in dict.fromkeys((codec or "utf-8", "utf-8")):
         if guess in _MULTI_BYTE:
             text = data.decode(guess, "replace")
@@ -133,14 +138,37 @@ def decode(data: bytes, declared: str = "") -> tuple[str, bool]:
     return text, codec is None and "\ufffd" not in text
 
 
+def _codec_for(data: bytes, declared: str) -> str | None:
+    """The declared codec, unless the text itself says that it is another one; None when nothing tells."""
+    codec = codec_of(declared) if declared else None
+    if codec is None or codec == "ascii":
+        codec = _by_signature(data)
+    elif b"\x00" in data[:_META_WINDOW_BYTES] or data[:1] in _MARKS:
+        codec = _by_signature(data) or codec  # it says itself what it is, whatever was declared
+    elif codec in _WESTERN and not data.isascii() and _strict(data, "utf-8") is not None:
+        codec = "utf-8"  # Western letters never follow one another like that
+    elif codec in _SIXTEEN_BIT and _strict(data, "utf-8") is not None:
+        codec = "utf-8"  # text of 16 bits a character has zeros in it, in its line ends at the least
+    if codec == "utf-16" and data[:2] not in {b"\xff\xfe", b"\xfe\xff"}:
+        codec = _byte_order(data[:_META_WINDOW_BYTES])
+    return codec
+
+
 def decode_html(data: bytes, declared: str = "") -> tuple[str, bool]:
-    """Like `decode`; an HTML text without a declared charset is asked for its `<meta charset>`."""
-    if not declared and not data.isascii():
-        match = _META.search(data, 0, _META_WINDOW_BYTES)
-        if match is not None:
-            declared = match.group(1).decode("ascii")
-            if (codec_of(declared) or "").startswith("utf-16"):  # it could not have been found in UTF-16
-                declared = ""
+    """Like `decode`; an HTML text without a declared charset, or with one that does not fit, is asked for its
+    `<meta charset>`."""
+    if data.isascii() and b"\x1b" not in data:
+        return decode(data, declared)
+    if declared:
+        text, exact = decode(data, declared)
+        if exact and codec_of(declared) not in {None, "ascii"}:
+            return text, True
+    match = _META.search(data, 0, _META_WINDOW_BYTES)
+    named = "" if match is None else match.group(1).decode("ascii")
+    if named and codec_of(named) not in _SIXTEEN_BIT:  # it could not have been found in those
+        text, exact = decode(data, named)
+        if exact or not declared:
+            return text, exact
     return decode(data, declared)
 
 
@@ -151,7 +179,7 @@ def _by_signature(data: bytes) -> str | None:
         return "utf-8"
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
-    if b"\x00" in head:
+    if b"\x00" in data[:_META_WINDOW_BYTES]:
         return _by_zeros(data[:_META_WINDOW_BYTES])
     if b"\x1b" in data and _ISO_2022_JP.search(data) is not None:
         return "iso2022_jp_ext"
@@ -164,6 +192,11 @@ def _by_zeros(head: bytes) -> str | None:
     if head[1::2].count(0) * 10 > half * 8:
         return "utf-16-le"
     return "utf-16-be" if head[0::2].count(0) * 10 > half * 8 else None
+
+
+def _byte_order(head: bytes) -> str:
+    """Which half of a character comes first: blanks and line ends, and Western letters, have their zeros there."""
+    return "utf-16-be" if head[0::2].count(0) >= head[1::2].count(0) else "utf-16-le"
 
 
 def _as_shift_jis(data: bytes) -> bytes | None:
@@ -197,6 +230,14 @@ def _strict(data: bytes, codec: str) -> str | None:
     try:
         return data.decode(codec)
     except (UnicodeError, ValueError):
+        return None
+
+
+def _with_surrogates(data: bytes) -> str | None:
+    """UTF-8 in which characters beyond 16 bits are written as two halves (CESU-8), or half ones were left."""
+    try:
+        return data.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
         return None
 
 

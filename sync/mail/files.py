@@ -68,7 +68,7 @@ def filename_of(raw: bytes, part: Part) -> str:
     declared = declared_filename(part)
     if declared:
         return declared
-    if part.mime_type in {"message/rfc822", "message/global"}:
+    if part.mime_type in {"message/rfc822", "message/global", "message/news"}:
         subject = re.sub(r"[/\\]", "-", nested_subject(raw, part))  # a title with a slash is no path
         return safe_filename(f"{subject.strip(' .') or 'message'}.eml")
     description = safe_filename(clean_line(decode_value(part.header.raw("content-description"))))

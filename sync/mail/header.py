@@ -42,6 +42,7 @@ _MBOX_SEPARATOR = re.compile(rb">?From [ \t]{0,5}[^ \t:]")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _WHITE_SPACE = re.compile(rb"\s*")
 
+_DOUBLED_RETURN = re.compile(rb"\r+\n")
 _EMPTY_LINE = re.compile(rb"\n\r?\n")
 _FOLD = re.compile(rb"\r?\n[ \t]*|\r")
 _KNOWN = frozenset(
@@ -79,6 +80,17 @@ class HeaderFields:
         """The first value as text for structured fields: bytes beyond ASCII become what UTF-8 or Latin-1 makes of them."""
         value = self.raw(name)
         return value.decode("ascii") if value.isascii() else decode(value)[0]
+
+
+def with_newlines(raw: bytes) -> bytes:
+    """Mail that knows only carriage returns (old Macintosh) gets newlines; one that has some in odd places, too."""
+    if b"\r" not in raw:
+        return raw
+    if b"\n" not in raw:
+        return raw.replace(b"\r", b"\n")
+    if b"\r\r\n" in raw:
+        raw = _DOUBLED_RETURN.sub(b"\r\n", raw)
+    return raw.replace(b"\r--", b"\n--") if b"\r--" in raw else raw
 
 
 def read_header(raw: bytes, start: int, end: int) -> HeaderFields:
@@ -177,6 +189,8 @@ def _header_goes_on(raw: bytes, position: int, end: int) -> bool:
 
 # ------------------------------------------------------------------------------------------------- RFC 2047
 
+_HEX_PAIR = re.compile(r"[0-9A-F]{2}")
+
 
 def decode_value(value: bytes, fallback_charset: str = "") -> str:
     """An unstructured value (Subject, a display name) as text. `fallback_charset` is what raw 8-bit values are tried
@@ -237,6 +251,8 @@ def _encoded_word(text: str, begin: int) -> tuple[str, bytes, int] | None:
         return None
     data_start = charset_stop + 3
     data_stop = text.find("?=", data_start)
+    if data_stop == data_start and encoding == "q?" and _HEX_PAIR.match(text, data_start + 2) is not None:
+        data_stop = text.find("?=", data_start + 2)  # a question mark that was not encoded, and an encoded letter
     stop = data_stop + 2
     if data_stop == -1:  # the end is missing: take what is there
         data_stop = stop = len(text)

@@ -7,31 +7,32 @@ a sender and no more; and only without a sender `Unreadable`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sync.mail.address import MAX_ADDRESSES, parse_addresses
+from sync.mail.authentication import HEADER as AUTHENTICATION
 from sync.mail.body import Body, BodyReader
 from sync.mail.date import written_at
-from sync.mail.header import HeaderFields, decode_value, parse_parameters, read_header
-from sync.mail.machine import MARKER_HEADER
+from sync.mail.header import HeaderFields, decode_value, parse_parameters, read_header, with_newlines
+from sync.mail.machine import RULE_HEADERS
 from sync.mail.patience import TooLong, within
 from sync.mail.structure import Tree, read_structure
-from sync.mail.transfer import decode_transfer
-from sync.message import FingerprintParts, Legibility, Message, Participant, Unreadable
+from sync.message import FingerprintParts, Legibility, Message, Participant, Reply, Unreadable
 from sync.text.clean import clean, clean_line
-from sync.text.units import cut_units
+from sync.text.quotes import is_forward
 
 DEFAULT_LIMIT_BYTES = 25 * 1_000 * 1_000
 """What of one mail is looked at when the caller sets no limit."""
 
 MAX_SUBJECT_CHARS = 1_000
+MAX_AUTHENTICATION_HEADERS = 5
+"""Authentication-Results that are kept, the topmost ones."""
+
+MAX_AUTHENTICATION_CHARS = 2_000
 MAX_RULE_VALUE_CHARS = 1_000
 MAX_FINGERPRINT_CHARS = 2_000
 """What of each of the four headers counts for the fingerprint."""
-
-MAX_NESTED_LEVELS = 3
-"""How deep a mail that is nothing but a forwarded mail is opened to find a text."""
 
 MAX_KEPT_BYTES = 1_000_000
 """What is kept of a mail that nobody could read."""
@@ -41,16 +42,8 @@ READING_SECONDS = 20.0
 HEADER_SECONDS = 5.0
 """…and its header alone."""
 
-RULE_HEADERS = (
-    "auto-submitted",
-    "precedence",
-    "list-id",
-    "x-auto-response-suppress",
-    "return-path",
-    "x-autoreply",
-    MARKER_HEADER,
-)
-"""The headers that rules about machine mail look at; Content-Type too, when it is multipart/report."""
+_ANSWER_MARK = re.compile(r"\s*(?:\[[^\]]{1,60}\]\s*)?[^\s:：]{1,12}\s?[:：]")
+"""Some short word and a colon: "Re:", "AW:", "回复："."""
 
 _MESSAGE_ID = re.compile(r"<[^<>\s]{1,998}>")
 
@@ -73,7 +66,7 @@ def understand_headers(raw_header: bytes) -> Headers:
 
     The fingerprint's parts are unfolded but not decoded. Never raises; nonsense gives empty parts.
     """
-    raw_header = _with_newlines(raw_header)
+    raw_header = with_newlines(raw_header)
     try:
         return within(HEADER_SECONDS, lambda: _headers_of(read_header(raw_header, 0, len(raw_header))))
     except TooLong:
@@ -91,31 +84,25 @@ def understand(
     its headers.
     """
     size = max(len(raw), full_size or 0)
-    raw = _with_newlines(raw[:limit_bytes])
+    is_cut = size > min(len(raw), limit_bytes)
+    raw = with_newlines(raw[:limit_bytes])
     try:
-        return within(READING_SECONDS, lambda: _understand(raw, size))
+        return within(READING_SECONDS, lambda: _understand(raw, size, is_cut=is_cut))
     except TooLong:
         return _sender_only(raw, f"reading it took more than {READING_SECONDS:g} s of computing")
     except Exception as error:  # noqa: BLE001  the promise: one mail that nobody foresaw costs nobody anything
         return _sender_only(raw, f"{type(error).__name__} while reading it")
 
 
-def _with_newlines(raw: bytes) -> bytes:
-    """Mail that knows only carriage returns (old Macintosh) gets newlines."""
-    return raw if b"\n" in raw or b"\r" not in raw else raw.replace(b"\r", b"\n")
-
-
-def _understand(raw: bytes, size: int) -> Message | Unreadable:
+def _understand(raw: bytes, size: int, *, is_cut: bool = False) -> Message | Unreadable:
     header = read_header(raw, 0, len(raw))
     if not header.fields:
         return Unreadable(raw[:MAX_KEPT_BYTES], "it has no header")
     headers = _headers_of(header)
-    is_cut = size > len(raw)
     tree = read_structure(raw, header, len(raw))
-    body = BodyReader(raw, cut_at=len(raw) if is_cut else None).read(tree.root)
-    text = body.text
-    if not text.strip() and body.nested:
-        text = _nested_text(raw, body, MAX_NESTED_LEVELS)
+    forwarded = is_forward(headers.subject) or not _answers(header, headers.subject)
+    body = BodyReader(raw, cut_at=len(raw) if is_cut else None, forwarded=forwarded).read(tree.root)
+    text = clean(body.whole()).strip("\n")
     notes = _notes(headers, tree, body)
     if is_cut:
         notes.append(_size_note(size, nothing_loaded=header.offset >= len(raw)))
@@ -126,7 +113,7 @@ def _understand(raw: bytes, size: int) -> Message | Unreadable:
             return Unreadable(raw[:MAX_KEPT_BYTES], "its text is damaged and it names no sender")
         legibility = Legibility.UNREADABLE
     return Message(
-        text=clean(text).strip("\n"),
+        text=text,
         author=headers.author,
         recipients=headers.recipients,
         subject=headers.subject,
@@ -134,8 +121,25 @@ def _understand(raw: bytes, size: int) -> Message | Unreadable:
         attachments=tuple(body.attachments),
         legibility=legibility,
         notes=tuple(notes),
+        reply=_reply(body, text),
         headers=headers.rules,
     )
+
+
+def _answers(header: HeaderFields, subject: str) -> bool:
+    """True when the mail says that it answers another one, by reference or by a mark before its subject."""
+    return "in-reply-to" in header.fields or "references" in header.fields or _ANSWER_MARK.match(subject) is not None
+
+
+def _reply(body: Body, text: str) -> Reply | None:
+    """The text told apart, where there is something to tell. What stands below the mail's own words stays."""
+    reply = body.reply
+    if reply is None or not body.text.strip() or not (reply.removed_lines or reply.signature):
+        return None
+    if not reply.removed_lines:
+        return None if body.paragraphs else replace(reply, text=text, original=text)
+    new = clean(replace(body, text=reply.text).whole()).strip("\n")
+    return replace(reply, text=new, original=text, signature="" if body.paragraphs else reply.signature)
 
 
 def _sender_only(raw: bytes, why: str) -> Message | Unreadable:
@@ -220,6 +224,9 @@ def _rules(header: HeaderFields) -> tuple[tuple[str, str], ...]:
     found = [(name, _rule_value(header, name)) for name in RULE_HEADERS if name in header.fields]
     if b"multipart/report" in header.raw("content-type").lower():
         found.append(("content-type", _rule_value(header, "content-type")))
+    for value in header.all_raw(AUTHENTICATION)[:MAX_AUTHENTICATION_HEADERS]:
+        text = value[: MAX_AUTHENTICATION_CHARS * 4].decode("utf-8", "replace")
+        found.append((AUTHENTICATION, clean_line(text, limit_chars=MAX_AUTHENTICATION_CHARS)))
     return tuple(found)
 
 
@@ -243,27 +250,3 @@ def _size_note(size: int, *, nothing_loaded: bool) -> str:
     if nothing_loaded:
         return f"The content of this message was not loaded because of its size ({megabytes})."
     return f"This message was not loaded completely because of its size ({megabytes})."
-
-
-def _nested_text(raw: bytes, body: Body, levels: int) -> str:
-    """A mail without words of its own around another mail: the other one's text, with who wrote it."""
-    part = body.nested[0]
-    data = raw[part.start : part.stop]
-    if part.transfer_encoding in {"base64", "quoted-printable"}:
-        data, _ = decode_transfer(data, part.transfer_encoding)
-    header = read_header(data, 0, len(data))
-    if not header.fields:
-        return ""
-    headers = _headers_of(header)
-    inner = BodyReader(data).read(read_structure(data, header, len(data)).root)
-    text = inner.text
-    if not text.strip() and inner.nested and levels > 1:
-        text = _nested_text(data, inner, levels - 1)
-    if not text.strip():
-        return ""
-    lines = ["Forwarded message"]
-    if headers.author is not None:
-        lines.append(f"From: {headers.author.name} <{headers.author.value}>".replace(":  <", ": <"))
-    if headers.subject:
-        lines.append(f"Subject: {cut_units(headers.subject, MAX_SUBJECT_CHARS)}")
-    return "\n".join(lines) + "\n\n" + text

@@ -14,8 +14,8 @@ from sync.mail.header import HeaderFields, parse_parameters, read_header
 MAX_PARTS = 1_000
 """Parts that are looked at; the others are left out, and a note says so."""
 
-MAX_DEPTH = 50
-"""Multiparts within multiparts; deeper ones are taken for a file."""
+MAX_DEPTH = 120
+"""Multiparts within multiparts; deeper ones are taken for a file. Readers of the tree recurse, a few frames a level."""
 
 MAX_BOUNDARY_BYTES = 200
 """RFC 2046 §5.1.1 allows 70."""
@@ -77,9 +77,10 @@ class _Open:
 
 
 class _Splitter:
-    def __init__(self, raw: bytes, end: int) -> None:
+    def __init__(self, raw: bytes, end: int, most_depth: int) -> None:
         self.raw = raw
         self.end = end
+        self.most_depth = most_depth
         self.stack: list[_Open] = []
         self.places: dict[bytes, list[int]] = {}
         self.faults: list[str] = []
@@ -158,9 +159,9 @@ class _Splitter:
         """Opens a multipart, so that its delimiters count from here on."""
         if not part.mime_type.startswith("multipart/"):
             return
-        if len(self.stack) >= MAX_DEPTH:
+        if len(self.stack) >= self.most_depth:
             part.too_deep = True
-            self.faults.append(f"parts nested more than {MAX_DEPTH} deep were not opened")
+            self.faults.append(f"parts nested more than {self.most_depth} deep were not opened")
             return
         boundary = part.parameters.get("boundary", "").encode("utf-8", "replace").strip()[:MAX_BOUNDARY_BYTES]
         if not boundary or (not self.stack and not self._occurs(boundary, part)):
@@ -186,16 +187,17 @@ class _Splitter:
         return b""
 
 
-_DELIMITER = re.compile(rb"(?:\A|\n)--([^\s-][^\r\n]{0,120})\r?\n(?=content-[a-z-]{1,40}:)", re.IGNORECASE)
+_DELIMITER = re.compile(rb"(?:\A|\n)--([^\s][^\r\n]{0,120})\r?\n(?=content-[a-z-]{1,40}:)", re.IGNORECASE)
 
 
-def read_structure(raw: bytes, header: HeaderFields, end: int) -> Tree:
-    """The parts of the mail whose header was read; its body ends at `end`."""
-    root = _part(header, end, "", "text/plain")
-    splitter = _Splitter(raw, end)
+def read_structure(raw: bytes, header: HeaderFields, end: int, *, path: str = "", most_depth: int = MAX_DEPTH) -> Tree:
+    """The parts of the mail whose header was read; its body ends at `end`. `path` is the section of the part that
+    holds the mail, when it is a forwarded one; `most_depth` how many multiparts within multiparts are opened."""
+    root = _part(header, end, path, "text/plain")
+    splitter = _Splitter(raw, end, most_depth)
     splitter.split(root)
     if not root.is_multipart:
-        root.path = "1"
+        root.path = f"{path}.1" if path else "1"
     return Tree(root, splitter.faults)
 
 

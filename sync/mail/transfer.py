@@ -9,6 +9,9 @@ _NOT_BASE64 = bytes(code for code in range(256) if not (chr(code).isalnum() and 
 _PLAIN_WORDS = re.compile(rb"[A-Za-z]{1,30} [A-Za-z]{1,30} [A-Za-z]{1,30}")
 _BASE64_LINES = re.compile(rb"(?:[ \t]*[A-Za-z0-9+/]{2,}={0,2}[ \t]*\r?\n)+")
 _UU_BEGIN = re.compile(rb"^begin [0-7]{3,4} [^\r\n]*\r?\n", re.MULTILINE)
+_AFTER_PADDING = re.compile(rb"=[ \t]+[^\r\n=]+")
+"""Words behind the padding on its line: they were never encoded."""
+
 MAX_BASE64_SEGMENTS = 100_000
 """Padded pieces that are joined; some gateways encode every line on its own."""
 
@@ -34,6 +37,8 @@ def decoded_size(data_length: int, newlines: int, encoding: str) -> int:
 
 
 def _base64(data: bytes) -> tuple[bytes, bool]:
+    if b"= " in data:
+        data = _AFTER_PADDING.sub(b"=", data)
     letters = data.translate(None, _NOT_BASE64)
     foreign = len(data) - len(letters) - data.count(b"\n") - data.count(b"\r")
     if foreign and _PLAIN_WORDS.search(data) is not None:

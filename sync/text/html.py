@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import html as entities
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from sync.text.clean import clean
+from sync.text.hidden import font_is_zero, hidden_classes, is_hidden
 from sync.text.layout import BLOCKS, DROPPED, VOID, TextLayout
 
 MAX_HTML_CHARS = 1_000_000
@@ -38,27 +40,36 @@ _TAG_NAME = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
 _TOKEN = re.compile(r"<!--.*?(?:-->|\Z)|<(/?)([a-zA-Z][a-zA-Z0-9:]*)([^<>]*)>?|<[!?][^<>]*>?|[^<]+|<", re.DOTALL)
 _ATTRIBUTE = re.compile(r"([a-zA-Z][a-zA-Z-]{0,30})\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))|\bhidden\b")
 _IMPLIED_END = frozenset({"p", "li", "td", "th", "tr", "dt", "dd", "option", "tbody", "thead", "tfoot", "colgroup"})
-_HIDING = re.compile(
-    r"display\s*:\s*none|visibility\s*:\s*hidden|mso-hide\s*:\s*all|(?<![a-z-])opacity\s*:\s*0(?![.\d])"
-    r"|(?<![a-z-])max-height\s*:\s*0(?![.\d])",
-    re.IGNORECASE,
-)
 _FILLER = re.compile("[\u00a0\u00ad\u034f\u2007\u200b-\u200d\u2060\ufeff]")
 _FILLERS = re.compile("[\u00ad\u034f\u200b\u2060\ufeff]")
 _FILLER_RUN = re.compile("(?:[\u200c\u200d\u2007\u00a0] ?){4,}")
+_FILLER_LINE = re.compile("^[ \u200c\u200d\u2007]+$", re.MULTILINE)
 _BLANK_LINES = re.compile(r"\n{3,}")
 _RAW_TEXT = frozenset({"script", "style", "title", "xmp", "noembed", "noframes", "iframe"})
 
 
-def html_to_text(html: str, *, limit_chars: int = MAX_HTML_CHARS) -> str:
+Marker: TypeAlias = Callable[[LexborNode, str, Mapping[str, str | None]], str]
+"""Called with each element that has attributes, and its tag: gives the mark (`sync.text.layout.FIRST_MARK`) that goes
+before it, or "", and may put one after it into the tree."""
+
+
+def html_to_text(
+    html: str,
+    *,
+    limit_chars: int = MAX_HTML_CHARS,
+    pictures: Mapping[str, str] | None = None,
+    marker: Marker | None = None,
+) -> str:
     """The visible text of `html`: lists with their marks, links as `text (url)`, table rows on lines of their own,
     quotes behind `> `; scripts, styles and hidden elements (preheaders) left out. Where everything is hidden the
-    hidden text is better than none. Clean (`sync.text.clean`), without blank ends; empty only when there is no text.
+    hidden text is better than none. `pictures` are the names of the files that came with it, by Content-ID: each is
+    named where it stands. Clean (`sync.text.clean`), without blank ends; empty only when there is no text.
     """
     html = _bounded(html, limit_chars)
-    text, something_hidden = _convert(html, hidden_too=False)
+    pictures = pictures or {}
+    text, something_hidden = _convert(html, pictures, hidden_too=False, marker=marker)
     if not text and something_hidden:
-        text, _ = _convert(html, hidden_too=True)
+        text, _ = _convert(html, pictures, hidden_too=True, marker=marker)
     return text
 
 
@@ -73,14 +84,17 @@ def _bounded(html: str, limit_chars: int) -> str:
     return html.replace("\x00", "")
 
 
-def _convert(html: str, *, hidden_too: bool) -> tuple[str, bool]:
+def _convert(html: str, pictures: Mapping[str, str], *, hidden_too: bool, marker: Marker | None) -> tuple[str, bool]:
     """The text, and whether an element was left out because it is hidden."""
-    layout = TextLayout()
-    read = _walk if _tree_is_safe(html) else _stream
-    something_hidden = read(html, layout, hidden_too=hidden_too)
+    layout = TextLayout(pictures)
+    if _tree_is_safe(html):
+        something_hidden = _walk(html, layout, hidden_too=hidden_too, marker=marker)
+    else:
+        something_hidden = _stream(html, layout, hidden_too=hidden_too)
     text = layout.result()
     if not text.isascii() and _FILLER.search(text) is not None:
         text = _FILLERS.sub("", _FILLER_RUN.sub(" ", text)).replace("\u00a0", " ")
+        text = _FILLER_LINE.sub("", text)
     lines = [line.rstrip() for line in clean(text).split("\n")]
     return _BLANK_LINES.sub("\n\n", "\n".join(lines)).strip("\n").rstrip(), something_hidden
 
@@ -104,63 +118,101 @@ def _tree_is_safe(html: str) -> bool:
 # ------------------------------------------------------------------------------------------------- the tree
 
 
-def _walk(html: str, layout: TextLayout, *, hidden_too: bool) -> bool:
+def _walk(html: str, layout: TextLayout, *, hidden_too: bool, marker: Marker | None) -> bool:
     root = LexborHTMLParser(html).root
     if root is None:
         return False
-    something_hidden = False
-    node: LexborNode | None = root
-    while node is not None:
+    walker = _Walker(layout, hidden_too=hidden_too, marker=marker)
+    walker.walk(root)
+    return walker.something_hidden
+
+
+class _Walker:
+    """Goes through a tree in document order, without recursion, and leaves out what is hidden."""
+
+    def __init__(self, layout: TextLayout, *, hidden_too: bool, marker: Marker | None) -> None:
+        self.something_hidden = False
+        self._marker = marker
+        self._layout = layout
+        self._hidden_too = hidden_too
+        self._classes: set[str] = set()
+        self._sizes: list[tuple[int, bool]] = []  # (depth, too small to be seen) of elements that set the font's size
+        self._depth = 0
+
+    def walk(self, root: LexborNode) -> None:
+        """All below `root`."""
+        node: LexborNode | None = root
+        while node is not None:
+            entered = self._open(node)
+            child = node.first_child if entered else None
+            if child is not None:
+                self._depth += 1
+                node = child
+                continue
+            if entered:
+                self._close(node)
+            node = self._next_up(node, root)
+
+    def _open(self, node: LexborNode) -> bool:
+        """True when the node was opened: it is shown, and may hold more."""
         tag = node.tag or ""
-        entered = False
         if tag == "-text":
-            layout.text(node.text_content or "")
-        elif tag[:1] not in {"-", "!"} and tag not in DROPPED:
-            attributes = _attributes_of(node, tag)
-            if not hidden_too and _hidden(attributes):
-                something_hidden = True
-            else:
-                entered = True
-                layout.open(tag, attributes)
-        child = node.first_child if entered else None
-        if child is not None:
-            node = child
-            continue
-        if entered:
-            layout.close(tag)
-        node = _next_up(node, root, layout)
-    return something_hidden
-
-
-def _next_up(node: LexborNode, root: LexborNode, layout: TextLayout) -> LexborNode | None:
-    """The node after `node` and all it holds; elements that end on the way up are closed."""
-    current: LexborNode | None = node
-    while current is not None:
-        following: LexborNode | None = current.next
-        if following is not None:
-            return following
-        current = current.parent
-        if current is None or current.tag == "-document":
-            return None
-        layout.close(current.tag or "")
-        if current.mem_id == root.mem_id:
-            return None
-    return None
-
-
-def _attributes_of(node: LexborNode, tag: str) -> Mapping[str, str | None]:
-    if tag == "br":
-        return {}
-    return node.attributes
-
-
-def _hidden(attributes: Mapping[str, str | None]) -> bool:
-    if not attributes:
-        return False
-    if "hidden" in attributes:
+            self._text(node.text_content or "")
+            return False
+        if tag[:1] in {"-", "!"}:
+            return False
+        if tag in DROPPED:
+            if tag == "style" and not self._hidden_too:
+                self._read_sheet(node)
+            return False
+        attributes: Mapping[str, str | None] = {} if tag == "br" else node.attributes
+        if attributes and not self._hidden_too:
+            if is_hidden(attributes, self._classes, tag):
+                self.something_hidden = True
+                return False
+            is_zero = font_is_zero(attributes)
+            if is_zero is not None:
+                self._sizes.append((self._depth, is_zero))
+        style = attributes.get("style")
+        if style is not None and "mso-list" in style.lower() and self._layout.office_list(style, node.text):
+            return False
+        if self._marker is not None and attributes:
+            mark = self._marker(node, tag, attributes)
+            if mark:
+                self._layout.text(mark)
+        self._layout.open(tag, attributes)
         return True
-    style = attributes.get("style")
-    return style is not None and ":" in style and _HIDING.search(style) is not None
+
+    def _text(self, text: str) -> None:
+        if self._sizes and self._sizes[-1][1]:
+            self.something_hidden = self.something_hidden or not text.isspace()
+        else:
+            self._layout.text(text)
+
+    def _read_sheet(self, node: LexborNode) -> None:
+        for name, hidden in hidden_classes(node.text() or "").items():
+            (self._classes.add if hidden else self._classes.discard)(name)
+
+    def _close(self, node: LexborNode) -> None:
+        if self._sizes and self._sizes[-1][0] == self._depth:
+            self._sizes.pop()
+        self._layout.close(node.tag or "")
+
+    def _next_up(self, node: LexborNode, root: LexborNode) -> LexborNode | None:
+        """The node after `node` and all it holds; elements that end on the way up are closed."""
+        current: LexborNode | None = node
+        while current is not None:
+            following: LexborNode | None = current.next
+            if following is not None:
+                return following
+            current = current.parent
+            if current is None or current.tag == "-document":
+                return None
+            self._depth -= 1
+            self._close(current)
+            if current.mem_id == root.mem_id:
+                return None
+        return None
 
 
 # ------------------------------------------------------------------------------------------------- the flat stream
@@ -183,7 +235,7 @@ def _stream(html: str, layout: TextLayout, *, hidden_too: bool) -> bool:
             layout.close(tag)
         elif tag in DROPPED and tag not in VOID:
             hiding, depth = tag, 1
-        elif not hidden_too and tag not in VOID and _hidden(attributes):
+        elif not hidden_too and tag not in VOID and is_hidden(attributes):
             hiding, depth, something_hidden = tag, 1, True
         else:
             layout.open(tag, attributes)

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from sync.mail import understand
+from sync.mail import classify_message, understand
 from sync.message import Json, Message, message_from_json, message_to_json
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "mail"
@@ -22,7 +22,7 @@ def _case(name: str) -> tuple[Message, dict[str, Json]]:
 
 
 def test_the_corpus_is_there() -> None:
-    assert len(NAMES) >= 90
+    assert len(NAMES) >= 300
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -43,8 +43,15 @@ def test_mail_reads_as_its_twin_says(name: str) -> None:
         assert (message.sent_at.isoformat() if message.sent_at else None) == expected["sent_at"]
     if "note" in expected:
         assert any(str(expected["note"]) in note for note in message.notes)
+    if "notes" in expected:
+        assert list(message.notes) == expected["notes"]
     if "headers" in expected:
         assert dict(message.headers) == expected["headers"]
+    if "recipients" in expected:
+        assert [one.value for one in message.recipients] == expected["recipients"]
+    verdict = classify_message(message)
+    assert verdict.mail_class.value == expected.get("class", "person")
+    assert verdict.rule == expected.get("rule", "")
 
 
 @pytest.mark.parametrize("name", NAMES)

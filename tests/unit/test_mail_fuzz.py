@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sync.mail import normalise_address, parse, parse_addresses, understand, understand_headers, written_at
 from sync.mail.address import MAX_ADDRESSES
-from sync.mail.header import decode_words, parse_parameters
+from sync.mail.header import decode_words, parse_parameters, with_newlines
 from sync.message import Message, Unreadable, message_from_json, message_to_json
 from tests.growth import assert_linear
 
@@ -37,7 +37,7 @@ def _texts_of(message: Message) -> list[str]:
 
 def _check(raw: bytes) -> None:
     content = understand(raw)
-    assert parse._understand(parse._with_newlines(raw), len(raw)) == content  # without its safety net
+    assert parse._understand(with_newlines(raw), len(raw)) == content  # without its safety net
     if isinstance(content, Unreadable):
         assert content.why
         return

@@ -211,7 +211,7 @@ def test_our_own_marker_is_a_loop() -> None:
 
 
 def test_a_fault_of_our_own_costs_the_text_and_not_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> Message:
+    def fail(*_: object, **__: object) -> Message:
         raise RecursionError
 
     monkeypatch.setattr(parse, "_understand", fail)

@@ -165,3 +165,89 @@ def test_html_that_is_labelled_plain_is_recognised() -> None:
     assert is_html("\n<div><p>a</p><br><b>x</b></div>")
     assert not is_html("Plain words with <angle> brackets")
     assert not is_html("<jo@example.com> wrote:")
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<span style='font-size:0'>pre</span>Hello", "Hello"),
+        ("<div style='font-size:1px;line-height:1px'>pre</div>Hello", "Hello"),
+        ("<table><td style='font-size:0px'><div style='font-size:14px'>Hello</div>pre</table>", "Hello"),
+        ("<p style='font-size:0.9em'>Hello</p>", "Hello"),
+        ("<div style='height:0;overflow:hidden'>pre</div>Hello", "Hello"),
+        ("<div style='height:0'>Hello</div>", "Hello"),
+        (
+            "<style>.pre, p.x{color:red;display:none}</style><b class='a pre'>pre</b><p class=x>pre</p><i class=x>no p</i>",
+            "no p",
+        ),
+        (
+            "<style>@media x{.m{display:none}} .s{display:none}.s{display:block}</style><b class=m>A</b><b class=s>b</b>",
+            "Ab",
+        ),
+        ("<style>.pre{display:none}</style><b class=pre style='display:inline'>Hello</b>", "Hello"),
+        ("<style>.a .b, #x, .c:hover{display:none}</style><p class=b>He</p><p class=c id=x>llo</p>", "He\n\nllo"),
+        ("<style>/* .a{ */.a{display:none}</style><p class=a>only</p>", "only"),
+    ],
+)
+def test_hiding_is_seen_through_inherited_sizes_boxes_and_classes(html: str, text: str) -> None:
+    assert html_to_text(html) == text
+
+
+@pytest.mark.parametrize(
+    ("href", "shown"),
+    [
+        ("https://x.example/a?utm_source=n&utm_medium=m", "https://x.example/a"),
+        ("https://x.example/a?utm_source=n&id=7&fbclid=z#part", "https://x.example/a?id=7#part"),
+        ("https://x.example/a?redirect=utm_source", "https://x.example/a?redirect=utm_source"),
+        (
+            "https://nam02.safelinks.protection.outlook.com/?url=https%3A%2F%2Fy.example%2Fb&data=1",
+            "https://y.example/b",
+        ),
+        ("https://www.google.com/url?q=https://y.example/b&sa=D", "https://y.example/b"),
+        (
+            "https://nam02.safelinks.protection.outlook.com/?url=javascript:x",
+            "https://nam02.safelinks.protection.outlook.com/?url=javascript:x",
+        ),
+        (
+            "https://a.safelinks.protection.outlook.com.evil.example/?url=x",
+            "https://a.safelinks.protection.outlook.com.evil.example/?url=x",
+        ),
+    ],
+)
+def test_links_lead_to_the_place_itself(href: str, shown: str) -> None:
+    assert html_to_text(f"<a href='{href}'>here</a>") == f"here ({shown})"
+
+
+def test_a_link_target_is_written_out_once() -> None:
+    html = "<a href='https://x.example/a'>one</a> <a href='https://x.example/a'>two</a> <a href='https://x.example/b'>three</a>"
+    assert html_to_text(html) == "one (https://x.example/a) two three (https://x.example/b)"
+
+
+@pytest.mark.parametrize(
+    ("img", "text"),
+    [
+        ("<img src='cid:a@x'>", "[photo.jpg]"),
+        ("<img src='cid:a%40x' alt='image001.png'>", "[photo.jpg]"),
+        ("<img src='CID:a@x' alt='broken cup'>", "[broken cup]"),
+        ("<img src='cid:unknown@x' alt='Image'>", ""),
+        ("<img src='cid:a@x' width=1>", ""),
+        ("<img src='https://x.example/p.png' style='width: 1px; height: 1px' alt=open>", ""),
+    ],
+)
+def test_pictures_that_came_along_are_named_where_they_stand(img: str, text: str) -> None:
+    assert html_to_text(f"a{img}", pictures={"a@x": "photo.jpg"}) == f"a{text}"
+
+
+def test_columns_of_data_stay_columns_and_layout_has_none() -> None:
+    assert html_to_text("<table><tr><th>a<th>b<th>c<tr><td>1<td><td>3</table>") == "a | b | c\n1 |  | 3"
+    assert html_to_text("<table role=presentation><tr><td>Order:<td>4711</table>") == "Order: 4711"
+
+
+@pytest.mark.parametrize(
+    ("kind", "start", "marks"),
+    [("a", 1, "a b"), ("A", 26, "Z AA"), ("i", 3, "iii iv"), ("I", 9, "IX X"), ("1", 0, "0 1"), ("x", 1, "1 2")],
+)
+def test_lists_count_as_they_say(kind: str, start: int, marks: str) -> None:
+    first, second = marks.split()
+    html = f"<ol type={kind} start={start}><li>x<li>y</ol>"
+    assert html_to_text(html) == f"{first}. x\n{second}. y"
