@@ -7,12 +7,18 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+KILLS = 50
+"""Times three seeds, times two databases: 300 in all."""
+
 settings.register_profile("quick", deadline=None, derandomize=True, max_examples=100)
 settings.register_profile("soak", deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="run the long form of the tests that have one")
+    parser.addoption(
+        "--kills", type=int, default=KILLS, metavar="N", help=f"soak: random kill -9 per run and database ({KILLS})"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -33,3 +39,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def soak(request: pytest.FixtureRequest) -> bool:
     """Whether bounded tests may take their time."""
     return bool(request.config.getoption("--soak"))
+
+
+@pytest.fixture(scope="session")
+def kills(request: pytest.FixtureRequest) -> int:
+    """How often the long tests kill the program at random moments."""
+    return int(request.config.getoption("--kills"))

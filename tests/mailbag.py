@@ -45,13 +45,14 @@ class Mailbag:
     customers_count: int = 40
     begin: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0) - timedelta(days=1))
     mails: list[Mail] = field(default_factory=list)
+    domain: str = "example.com"
 
     def __post_init__(self) -> None:
         self._chance = random.Random(self.seed)
         self._at = self.begin
         self._count = 0
         self.customers = [
-            Customer(n, tuple(f"c{n}.{k}@example.com" for k in range(1 + n % 2))) for n in range(self.customers_count)
+            Customer(n, tuple(f"c{n}.{k}@{self.domain}" for k in range(1 + n % 2))) for n in range(self.customers_count)
         ]
 
     def more(self, count: int, *, outgoing_share: float = 0.25, to_many_share: float = 0.1) -> list[Mail]:
@@ -63,6 +64,13 @@ class Mailbag:
                 fresh.append(self._outgoing(self._chance.sample(self.customers, size)))
             else:
                 fresh.append(self._incoming(self._chance.choice(self.customers)))
+        self.mails += fresh
+        return fresh
+
+    def one_each(self, count: int) -> list[Mail]:
+        """A mail each from so many customers: their order among each other is nobody's business, and so they may be
+        put into a mailbox while it is polled."""
+        fresh = [self._incoming(customer) for customer in self._chance.sample(self.customers, count)]
         self.mails += fresh
         return fresh
 

@@ -9,11 +9,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sync.sandbox import Sandbox
+from sync.sandbox.operations import ConversationDump
 from tests.mailbag import OWN, Mailbag
 
 TOKEN = re.compile(r"T\d{6}")
@@ -152,18 +153,23 @@ lane_hold_seconds = "20s"
     return Program(folder, path)
 
 
-def seed_contacts(sandbox: Sandbox, bag: Mailbag) -> None:
+def seed_contacts(sandbox: Sandbox, bag: Mailbag, site_id: str | None = None) -> None:
     """Customers with two addresses are one contact at the site; the others are made by the first send."""
     for customer in bag.customers:
         if len(customer.addresses) > 1:
-            sandbox.seed_contact(list(customer.addresses), name=customer.name)
+            sandbox.seed_contact(list(customer.addresses), name=customer.name, site_id=site_id)
 
 
 def tokens_by_customer(sandbox: Sandbox, bag: Mailbag) -> dict[int, list[str]]:
     """What the sandbox holds: each customer's tokens in the order of the conversation."""
+    return tokens_in(sandbox.conversations(), bag)
+
+
+def tokens_in(conversations: Iterable[ConversationDump], bag: Mailbag) -> dict[int, list[str]]:
+    """The same for some of the conversations."""
     of_address = {address: customer.number for customer in bag.customers for address in customer.addresses}
     held: dict[int, list[str]] = {}
-    for conversation in sandbox.conversations():
+    for conversation in conversations:
         numbers = {of_address[address] for address in conversation["emails"] if address in of_address}
         assert len(numbers) == 1, conversation["emails"]
         number = numbers.pop()
@@ -176,9 +182,14 @@ def tokens_by_customer(sandbox: Sandbox, bag: Mailbag) -> dict[int, list[str]]:
 
 def assert_each_once_in_order(sandbox: Sandbox, bag: Mailbag) -> None:
     """The promise: every delivery once, in order, in the right conversation."""
-    held, wanted = tokens_by_customer(sandbox, bag), bag.expected()
+    assert_in_order(tokens_by_customer(sandbox, bag), bag)
+    assert sandbox.targets() == []
+
+
+def assert_in_order(held: dict[int, list[str]], bag: Mailbag) -> None:
+    """Each customer holds what the bag expects, each once, in order."""
+    wanted = bag.expected()
     assert held.keys() == wanted.keys()
     for number, tokens in wanted.items():
         assert sorted(held[number]) == sorted(tokens), f"customer {number}"
         assert held[number] == tokens, f"order of customer {number}"
-    assert sandbox.targets() == []

@@ -7,6 +7,8 @@ from typing import Literal
 
 KILL, EXCEPTION = "kill", "exception"
 MODES = (KILL, EXCEPTION)
+FREEZE = "freeze"
+"""SIGSTOP: the program goes on when it gets SIGCONT. For several daemons."""
 
 Setting = Literal["maildir", "imap", "spool", "drop_after_store", "drop_before_store", "empty"]
 """What a point needs to be reached: a mailbox in files; an IMAP mailbox; one that is larger than the spool, so that

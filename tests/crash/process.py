@@ -73,6 +73,11 @@ class Running:
         assert not self.ended, self.log()[-4000:]
         return self
 
+    def live(self, seconds: float) -> None:
+        """Lets it live so long; ending by itself is a failure."""
+        self._process.join(seconds)
+        assert not self.ended, f"it ended by itself ({self._process.exitcode}):\n{self.log()[-6000:]}"
+
     def wait(self) -> int:
         """The exit code, once it has ended by itself; negative for a signal."""
         self._process.join(STOP_SECONDS)
@@ -81,9 +86,26 @@ class Running:
 
     def stop(self) -> int:
         """SIGTERM, as systemd does it."""
-        assert self._process.pid is not None
-        os.kill(self._process.pid, signal.SIGTERM)
+        os.kill(self.pid, signal.SIGTERM)
         return self.wait()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def frozen(self) -> bool:
+        """Whether SIGSTOP has stopped it: proc(5), the state after the name."""
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+    def freeze(self) -> None:
+        """SIGSTOP."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def wake(self) -> None:
+        """SIGCONT."""
+        os.kill(self.pid, signal.SIGCONT)
 
     def kill(self) -> None:
         """kill -9; harmless where it has ended."""

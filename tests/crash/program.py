@@ -1,10 +1,10 @@
 """`inbox-sync`, stopped at a named point: the program itself knows nothing of it.
 
-    python -m tests.crash.program POINT kill|exception PROOF -- --config FILE run
+    python -m tests.crash.program POINT kill|exception|freeze PROOF -- --config FILE run
 
 The functions around the point are wrapped before the program starts. When the point is passed for the `at`-th time, a
-line is written to the file PROOF, and the process is killed (kill -9), or an exception is raised that nobody expects,
-once.
+line is written to the file PROOF, and once the process is killed (kill -9), or an exception is raised that nobody
+expects, or the process is stopped (SIGSTOP) until it is told to go on.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from sync.ledger.commit import Commit
 from sync.ledger.deliveries import Deliveries
 from sync.ledger.messages import Messages
 from sync.poll import Poller
-from tests.crash.points import BY_NAME, KILL, Point
+from tests.crash.points import BY_NAME, FREEZE, KILL, Point
 
 TOGETHER = 2
 """Intents that are made to come at the same time, so that they make a group."""
@@ -60,6 +60,9 @@ class Stop:
             self._proof.write_text(f"{self._point.name} {self._mode}\n")
         if self._mode == KILL:
             os.kill(os.getpid(), signal.SIGKILL)
+        if self._mode == FREEZE:
+            os.kill(os.getpid(), signal.SIGSTOP)
+            return
         raise Crash(self._point.what)
 
 
@@ -107,7 +110,7 @@ def has_found_something(
     return bool(getattr(batch, "found", ()))
 
 
-def records_something(_self: object, _view: object, seen: Sequence[object], *_rest: object) -> bool:
+def records_something(_self: object, _view: object, seen: Sequence[object], *_rest: object, **_more: object) -> bool:
     return bool(seen)
 
 

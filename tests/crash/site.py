@@ -27,6 +27,8 @@ SPOOL_BYTES = 1024 * 1024
 """The smallest spool there is: two padded mails fill it."""
 PAD_BYTES = 700_000
 DONE_SECONDS = 30.0
+LIST_LIMIT = 100_000
+"""More messages than any site here has."""
 OPEN_STATES = ("pending", "sending", "unknown")
 
 
@@ -42,7 +44,7 @@ class Mailboxes:
                 for part in ("cur", "new", "tmp"):
                     (place / part).mkdir(parents=True)
 
-    def put(self, mails: list[Mail], *, pad_bytes: int = 0) -> None:
+    def put(self, mails: Sequence[Mail], *, pad_bytes: int = 0) -> None:
         """Delivers mails."""
         for mail in mails:
             raw = mail.raw
@@ -130,7 +132,7 @@ class Site:
         stop = () if point is None else (point.name, mode, str(self.proof(point)))
         return Running(self.config, log, ENVIRON, point=stop)
 
-    def run_until_all_is_done(self, running: Running | None = None) -> None:
+    def run_until_all_is_done(self, running: Running | None = None, *, done_seconds: float = DONE_SECONDS) -> None:
         """A daemon as an operator starts it (or `running`), until nothing is open, and its quiet end."""
         daemon = running or self.start().ready()
         try:
@@ -141,7 +143,7 @@ class Site:
                     wait_for(
                         lambda: self._all_done(ledger, since=begun.last_good_pass_at),
                         "nothing is open",
-                        DONE_SECONDS,
+                        done_seconds,
                     )
                 except AssertionError as error:
                     raise AssertionError(f"{error}\n{ledger.overview.status()}\n{daemon.log()[-6000:]}") from None
@@ -172,7 +174,7 @@ class Site:
         with self.ledger() as ledger:
             status = ledger.overview.status()
             assert_counts(status, messages=len(self.bag.mails), deliveries=self.bag.deliveries())
-            lines = ledger.messages.list(MessageFilter(limit=1000))
+            lines = ledger.messages.list(MessageFilter(limit=LIST_LIMIT))
             ids = [delivery.inbox_message_id for line in lines for delivery in line.deliveries]
             assert sorted(map(str, ids)) == sorted(message["id"] for message in self.sandbox.messages())
             cursors = {row.key: json.dumps(row.cursor) for row in ledger.streams.of_source("support")}
