@@ -140,14 +140,21 @@ class Book:
         )
         self._conversations.note_sent(row, intent, answer.sequence)
         if not await self._record(change):
-            log.error("delivery.result_not_recorded", delivery=row.delivery_id, inbox_message=answer.message_id)
-            self._signals.uncertain = True
+            await self._answered_late(row, answer, now)
         if answer.app_id and answer.app_id != self._app_id:
             self._app_id = answer.app_id
             await self._ledger.call(self._ledger.inboxes.note_app_id, self._inbox, answer.app_id)
         await self._note_text(row, now, changed=answer.text_changed)
         log.info("delivery.sent", delivery=row.delivery_id, message=row.message_id, request_id=answer.request_id)
         return None
+
+    async def _answered_late(self, row: Waiting, answer: outcome.Accepted, now: datetime) -> None:
+        """Another process has taken this send over meanwhile, and may have found it, or sent it again."""
+        self._signals.uncertain = True
+        note = self._ledger.deliveries.note_late_answer
+        doubled = await self._ledger.call(note, row.delivery_id, answer.message_id, now)
+        tell = log.error if doubled else log.warning
+        tell("delivery.answered_late", delivery=row.delivery_id, message=row.message_id, doubled=doubled)
 
     async def _note_text(self, row: Waiting, now: datetime, *, changed: bool) -> None:
         """A text that the Inbox changed is a fault to be shown, until many in a row have come back as they were."""

@@ -210,6 +210,7 @@ class Fetcher:
             now,
             self._terms.release_at(row, now),
             self._settings.participant_messages_per_hour,
+            self._terms.lease,
         )
         await self._fetch_failed(missing)
 
@@ -225,6 +226,7 @@ class Fetcher:
             now,
             now + timedelta(seconds=wait),
             self._settings.max_fetch_attempts,
+            self._terms.lease,
         )
         for message_id in gone:
             log.warning("message.gone", source=self._name, message=message_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -31,10 +32,23 @@ class Parked:
     probe_at: datetime
 
 
-class InboxHealth:
-    """One inbox's. `parked` is None while it takes deliveries."""
+def _always() -> bool:
+    return True
 
-    def __init__(self, inbox: str, settings: InboxSettings, ledger: Ledger, clock: Clock) -> None:
+
+class InboxHealth:
+    """One inbox's. `parked` is None while it takes deliveries. `is_ours`: whether this process still is the one that
+    delivers; what fails in a process that was frozen and replaced says nothing about the inbox."""
+
+    def __init__(
+        self,
+        inbox: str,
+        settings: InboxSettings,
+        ledger: Ledger,
+        clock: Clock,
+        is_ours: Callable[[], bool] = _always,
+    ) -> None:
+        self._is_ours = is_ours
         self._inbox = inbox
         self._settings = settings
         self._ledger = ledger
@@ -84,6 +98,8 @@ class InboxHealth:
     ) -> None:
         """A call failed for a reason that concerns the whole inbox. Sign-in and permission faults park at once, and so
         does a send on trial; others after `park_after_failures` in a row, sends counted by themselves."""
+        if not self._is_ours():
+            return
         self._failures += 1
         self._failed_sends += sending
         on_trial = sending and self.on_trial
@@ -98,6 +114,10 @@ class InboxHealth:
     async def probed(self, error: InboxSyncError | None) -> None:
         """What the probe of a parked inbox found."""
         if self.parked is None:
+            return
+        if not self._is_ours():
+            wait = timedelta(seconds=self._settings.probe_seconds)
+            self.parked = replace(self.parked, probe_at=self._clock.now() + wait)
             return
         if error is None:
             parked = self.parked

@@ -13,17 +13,20 @@ import structlog
 
 from sync.clock import Clock
 from sync.errors import InboxSyncError
-from sync.ledger import LeaseRef, Ledger
+from sync.ledger import LeaseRef, Ledger, process_name
 
 log = structlog.get_logger()
 
 RENEWALS_PER_LEASE = 3
-"""A lease is renewed this many times before it would run out."""
+"""A lease is renewed this many times before it would run out, and asked for as often by who waits for it."""
+STAND_BY_GRAIN_SECONDS = 0.01
+"""Added to what is left of another's lease: it must have ended."""
 
 
 def new_holder() -> str:
-    """A holder's name, unique per process start: a restarted process must never inherit the old fence."""
-    return secrets.token_hex(8)
+    """A holder's name: host, process id, and what makes it unique per process start, since a restarted process must
+    never inherit the old fence."""
+    return f"{process_name()}:{secrets.token_hex(8)}"
 
 
 class HeldLease:
@@ -70,6 +73,12 @@ class LeaseKeeper:
         held = HeldLease(LeaseRef(name, self.holder, lease.fence), self._clock, started + self._lease_seconds)
         self._held[name] = held
         return held
+
+    async def stand_by(self, name: str) -> None:
+        """Waits until it is time to ask for a lease again that another process holds: at its end, and now and then
+        before, since it may be given back."""
+        left = await self._ledger.call(self._ledger.leases.seconds_left, name)
+        await self._clock.sleep(min(self._lease_seconds / RENEWALS_PER_LEASE, max(0.0, left) + STAND_BY_GRAIN_SECONDS))
 
     async def run(self) -> None:
         """Renews everything, for ever."""

@@ -14,7 +14,7 @@ from sync.clock import Clock
 from sync.connector import Http, PassContext, Stream
 from sync.decide import SourceRules
 from sync.errors import InboxSyncError
-from sync.ledger import Ledger, SourceRow, StreamRow, View
+from sync.ledger import LeaseRef, Ledger, SourceRow, StreamRow, View
 from sync.mail.address import OwnAddresses
 from sync.settings import SourceSettings
 from sync.text.quotes import QuotePolicy, ReplyPolicy, SignaturePolicy
@@ -91,6 +91,8 @@ class PassTerms:
         self._ledger = ledger
         self._http = http
         self._clock = clock
+        self.lease: LeaseRef | None = None
+        """The lease of the pass that runs: nothing is recorded without it. None where nobody else can be at work."""
 
     def context(self, source: SourceRow, row: StreamRow | None = None, known_by: KnownBy | None = None) -> PassContext:
         """What the connector is given for this pass. `known_by`: what counts as known, if not every row does."""

@@ -20,7 +20,7 @@ from sync.connector import Connector, Fetches, Http, PassContext, Stream
 from sync.decide import Seen, backoff_seconds
 from sync.errors import AuthError, ConfigError, InboxSyncError, MessageError, TemporaryError
 from sync.fetch import Fetcher, abort, is_about_messages, see_found, with_content
-from sync.ledger import Ledger, Mark, PassEnd, SourceRow, StreamRow, View
+from sync.ledger import LeaseLost, LeaseRef, Ledger, Mark, PassEnd, SourceRow, StreamRow, View
 from sync.mail.address import OwnAddresses
 from sync.message import Batch, Content, Found
 from sync.passes import FIRST_LOAD_WAIT_SECONDS, MAX_BACKOFF_SECONDS, PassReport, PassTerms
@@ -80,40 +80,51 @@ class Poller:
             horizon=self._horizon(now),
             now=now,
             starts_pass=starts_pass,
+            lease=self.terms.lease if starts_pass else None,
         )
 
-    async def run_pass(self) -> PassReport:
+    async def run_pass(self, lease: LeaseRef | None = None) -> PassReport:
         """One pass, bounded by `pass_timeout_seconds`. Its outcome is in the ledger and in the report; it raises only
-        what concerns the ledger."""
+        what concerns the ledger: LeaseLost when another process has taken `lease` over, and nothing was recorded
+        since."""
         async with self._running:
-            began = self._clock.elapsed_seconds()
-            source = await self.load(starts_pass=True)
-            report = PassReport(self.name)
+            self.terms.lease = lease
             try:
-                async with asyncio.timeout(self.settings.pass_timeout_seconds):
-                    await self._streams(source, report)
-            except TimeoutError:
-                report.abandoned = True
-                report.error = TemporaryError(
-                    f"the pass took longer than {self.settings.pass_timeout_seconds:g} s and was abandoned",
-                    code="source.pass_abandoned",
-                    next_step="see whether the service hangs; pass_timeout_seconds is the limit",
-                    source=self.name,
-                )
-                self.abort()
-            except InboxSyncError as error:
-                report.error = error
-            except Exception:
-                log.exception("pass.bug", source=self.name)
-                report.error = TemporaryError(
-                    "the connector or the program failed in a way that was not foreseen",
-                    code="internal.error",
-                    next_step="see the log, and report it to the connector's author; the source is tried again",
-                    source=self.name,
-                )
-            report.seconds = self._clock.elapsed_seconds() - began
-            await self._end(source, report)
-            return report
+                return await self._run_pass()
+            finally:
+                self.terms.lease = None
+
+    async def _run_pass(self) -> PassReport:
+        began = self._clock.elapsed_seconds()
+        source = await self.load(starts_pass=True)
+        report = PassReport(self.name)
+        try:
+            async with asyncio.timeout(self.settings.pass_timeout_seconds):
+                await self._streams(source, report)
+        except TimeoutError:
+            report.abandoned = True
+            report.error = TemporaryError(
+                f"the pass took longer than {self.settings.pass_timeout_seconds:g} s and was abandoned",
+                code="source.pass_abandoned",
+                next_step="see whether the service hangs; pass_timeout_seconds is the limit",
+                source=self.name,
+            )
+            self.abort()
+        except LeaseLost:
+            raise
+        except InboxSyncError as error:
+            report.error = error
+        except Exception:
+            log.exception("pass.bug", source=self.name)
+            report.error = TemporaryError(
+                "the connector or the program failed in a way that was not foreseen",
+                code="internal.error",
+                next_step="see the log, and report it to the connector's author; the source is tried again",
+                source=self.name,
+            )
+        report.seconds = self._clock.elapsed_seconds() - began
+        await self._end(source, report)
+        return report
 
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -146,7 +157,7 @@ class Poller:
         ctx = self.terms.context(source)
         streams = await self.connector.streams(ctx)
         keys = [(stream.key, stream.role.value, rank) for rank, stream in enumerate(streams)]
-        rows = await self.ledger.call(self.ledger.streams.load, self.name, keys, self._clock.now())
+        rows = await self.ledger.call(self.ledger.streams.load, self.name, keys, self._clock.now(), self.terms.lease)
         by_key = {row.key: row for row in rows}
         named = {stream.key: stream for stream in streams}
         await self.fetcher.load_found(source, named, by_key, report)
@@ -217,7 +228,13 @@ class Poller:
             report.fetched += len(contents)
             seen = [with_content(one, contents.get(one.external_id), rules) for one in seen]
         recorded = await self.ledger.call(
-            self.ledger.messages.record, view, seen, mark, now, self.terms.release_at(row, now)
+            self.ledger.messages.record,
+            view,
+            seen,
+            mark,
+            now,
+            self.terms.release_at(row, now),
+            lease=self.terms.lease,
         )
         report.repeated += recorded.repeated
         report.new += len(recorded.new_message_ids)
@@ -319,7 +336,7 @@ class Poller:
         broke_off = error is not None and not isinstance(error, ConfigError) and source.last_good_pass_at is None
         wait = FIRST_LOAD_WAIT_SECONDS if broke_off else self.settings.order_wait_seconds
         release_by = now + timedelta(seconds=wait)
-        await self.ledger.call(self.ledger.sources.pass_ended, self.name, now, end, release_by)
+        await self.ledger.call(self.ledger.sources.pass_ended, self.name, now, end, release_by, self.terms.lease)
         if error is None:
             tell = log.info if report.new or report.deliveries else log.debug
             tell("pass.ended", source=self.name, found=report.found, new=report.new, deliveries=report.deliveries)

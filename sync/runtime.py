@@ -107,7 +107,7 @@ class InboxSide:
             try:
                 lease = await self._keeper.take(f"inbox:{self.name}")
                 if lease is None:
-                    await self._clock.sleep(self._lease_seconds / 3)
+                    await self._keeper.stand_by(f"inbox:{self.name}")
                     continue
                 await self._serve(lease)
             except* LeaseLost:
@@ -162,7 +162,7 @@ class InboxSide:
         return not await self._ledger.call(self._ledger.deliveries.on_the_wire, self.name)
 
     async def _serve(self, lease: HeldLease) -> None:
-        health = InboxHealth(self.name, self.settings, self._ledger, self._clock)
+        health = InboxHealth(self.name, self.settings, self._ledger, self._clock, lease.valid)
         await health.load()
         await self._load_budget()
         deliverer = Deliverer(
@@ -195,7 +195,7 @@ class InboxSide:
                 group.create_task(deliverer.run())
                 group.create_task(reconciler.run())
                 group.create_task(probe_when_parked(self.client, health, self._clock, deliverer.wake))
-                group.create_task(self._save_budget_for_ever())
+                group.create_task(self._save_budget_for_ever(lease))
         finally:
             self.serving = None
 
@@ -207,7 +207,7 @@ class InboxSide:
     async def _save_budget(self) -> None:
         await self._ledger.call(self._ledger.inboxes.save_budget, self.name, self.budget.state())
 
-    async def _save_budget_for_ever(self) -> None:
+    async def _save_budget_for_ever(self, lease: HeldLease) -> None:
         """Now and then, and at once when a refusal lowered the rate: a kill -9 must not forget what it taught."""
         lowered = self.budget.lowered
         while True:
@@ -215,8 +215,9 @@ class InboxSide:
                 async with asyncio.timeout(BUDGET_SAVE_SECONDS):
                     await lowered.wait()
             lowered.clear()
-            with contextlib.suppress(InboxSyncError):
-                await self._save_budget()
+            if lease.valid():  # else it is another one's to say what was used
+                with contextlib.suppress(InboxSyncError):
+                    await self._save_budget()
 
 
 class Runtime:
@@ -288,10 +289,16 @@ class Runtime:
         known = await self.ledger.call(self.ledger.sources.get, name)
         if known is not None and known.paused:
             return None
-        if await self.keeper.take(f"source:{name}") is None:
+        lease = await self.keeper.take(f"source:{name}")
+        if lease is None:
             return None
         poller = self.pollers[name]
-        report = await poller.run_pass()
+        try:
+            report = await poller.run_pass(None if self.alone else lease.ref)
+        except LeaseLost:
+            log.warning("source.lease_lost", source=name)
+            lease.lost.set()
+            return None
         self.sides[poller.inbox].wake()
         return report
 

@@ -67,7 +67,8 @@ class LedgerSettings(_Model):
     connect_timeout_seconds: float = Field(10.0, gt=0, le=300)
     """How long connecting to PostgreSQL may take."""
     statement_timeout_seconds: float = Field(60.0, gt=0, le=3600)
-    """How long one statement on PostgreSQL may take."""
+    """How long one statement (and, from PostgreSQL 17 on, one transaction) may take; a server that is silent for longer
+    counts as lost."""
     threads: int = Field(4, ge=1, le=32)
     """Threads for transactions, and so connections to PostgreSQL."""
     spool_max_bytes: int = Field(256 * MIB, ge=MIB)

@@ -5,6 +5,7 @@ rows            what goes in and comes out
 migrate         bringing a database to the present revision (`inbox-sync db …`)
 """
 
+from sync.ledger.engine import process_name
 from sync.ledger.ledger import Ledger
 from sync.ledger.migrate import SchemaState
 from sync.ledger.rows import (
@@ -71,4 +72,5 @@ __all__ = [
     "StoryRow",
     "StreamRow",
     "View",
+    "process_name",
 ]

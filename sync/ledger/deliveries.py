@@ -166,6 +166,38 @@ class Deliveries(Repository):
             )
             write_events(tx, [event])
 
+    @writes
+    def note_late_answer(self, tx: Connection, delivery_id: int, inbox_message_id: str, now: datetime) -> bool:
+        """An attempt that was given up has been accepted after all. Returns whether it is told as doubled now: the
+        delivery was sent again, and has another message. (While that other send is on its way, it is found by the look
+        that follows a resend.)"""
+        row = tx.execute(
+            select(_D.message_id, _D.inbox, _D.state, _D.inbox_message_id, _D.doubled_with)
+            .where(_D.id == delivery_id)
+            .with_for_update(key_share=True)
+        ).one()
+        held = select(_D.id).where(
+            _D.inbox == row.inbox, or_(_D.inbox_message_id == inbox_message_id, _D.doubled_with == inbox_message_id)
+        )
+        if tx.execute(held.limit(1)).first() is not None:  # it was found by reading back
+            return False
+        doubled = row.state == DeliveryState.SENT and row.doubled_with is None
+        if doubled:
+            changes = {"doubled_with": inbox_message_id, "recheck_at": None, "request": None, "updated_at": now}
+            tx.execute(update(schema.deliveries).where(_D.id == delivery_id).values(**changes))
+            drop_delivered(tx, [row.message_id])
+        event = new_event(
+            "delivery.doubled" if doubled else "delivery.answered_late",
+            now,
+            inbox=row.inbox,
+            message_id=row.message_id,
+            delivery_id=delivery_id,
+            code="inbox.doubled" if doubled else "",
+            detail={"inbox_message_id": row.inbox_message_id, "doubled_with": inbox_message_id},
+        )
+        write_events(tx, [event])
+        return doubled
+
     @reads
     def held_ids(self, tx: Connection, inbox: str, inbox_message_ids: Collection[str]) -> frozenset[str]:
         """Which of these messages of the Inbox belong to a delivery already (as its message, or as its second copy)."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 import sqlite3
 import threading
 import time
@@ -44,6 +45,20 @@ POSTGRES_KEEPALIVE: Mapping[str, int] = {
 }
 """libpq's names; seconds, and milliseconds for the last: a server that vanished is noticed within a minute."""
 
+POSTGRES_IDLE_IN_TRANSACTION_SECONDS = 10
+"""After so long PostgreSQL ends a session that does nothing within a transaction. Ours wait for nothing but the next
+statement, so it is a process that is frozen or cut off, and its locks would keep everybody else from taking over."""
+
+POSTGRES_SERVER_KEEPALIVE = (
+    "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 -c tcp_user_timeout=20000"
+)
+"""The same for the server's side, in seconds, and milliseconds for the last: a machine that vanished must not keep its
+locks for the two hours that are usual."""
+
+POSTGRES_WITH_TRANSACTION_TIMEOUT = 170000
+"""The version of PostgreSQL that brought transaction_timeout: the only limit for a session that waits for the rest of a
+batch of statements. In older ones that is up to keepalives."""
+
 URL_HELP = 'write [ledger] url = "sqlite:////absolute/path.db" or "postgresql://user@host/database"'
 
 
@@ -51,6 +66,40 @@ class ConnectionFailed(TemporaryError):
     """The database server cannot be reached (any more)."""
 
     code = "ledger.busy"
+
+
+class Rows(Protocol):
+    """As much of psycopg's cursor as is used here."""
+
+    def fetchone(self) -> tuple[object, ...] | None:
+        """The next row."""
+        ...
+
+
+class ServerInfo(Protocol):
+    """As much of psycopg's connection info as is used here."""
+
+    @property
+    def server_version(self) -> int:
+        """170002 for 17.2."""
+        ...
+
+
+class PostgresConnection(Protocol):
+    """As much of psycopg's connection as is used here."""
+
+    @property
+    def info(self) -> ServerInfo:
+        """What is known of the server."""
+        ...
+
+    def execute(self, query: str) -> Rows:
+        """One statement."""
+        ...
+
+    def commit(self) -> None:
+        """Ends the transaction."""
+        ...
 
 
 class DbapiConnection(Protocol):
@@ -61,6 +110,16 @@ class DbapiConnection(Protocol):
     def execute(self, sql: str) -> object:
         """sqlite3's short way to one statement."""
         ...
+
+
+def process_name() -> str:
+    """Which process this is, among all that use the ledger. Holders of leases begin with it."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def session_name(process: str) -> str:
+    """What PostgreSQL shows as the application_name of a process's sessions (it keeps 63 characters)."""
+    return f"inbox-sync {process}"[:63]
 
 
 def parse_url(text: str) -> URL:
@@ -188,7 +247,7 @@ class Database:
 
     def _create(self, *, migrating: bool) -> Engine:
         try:
-            return self._create_sqlite(migrating=migrating) if self.path else self._create_postgres()
+            return self._create_sqlite(migrating=migrating) if self.path else self._create_postgres(migrating=migrating)
         except ModuleNotFoundError as error:
             raise LedgerError(
                 f"{self.label} needs PostgreSQL's driver, and {error.name} is not installed",
@@ -232,15 +291,20 @@ class Database:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
 
-    def _create_postgres(self) -> Engine:
+    def _create_postgres(self, *, migrating: bool) -> Engine:
+        from sync.ledger.patience import patient  # noqa: PLC0415  psycopg is an extra
+
+        connect = patient(self.settings.statement_timeout_seconds)
         query = dict(self.url.query)
         own_options = query.pop("options", "")
         options = (
             f"-c statement_timeout={int(self.settings.statement_timeout_seconds * 1000)} -c timezone=UTC"
+            f" -c idle_in_transaction_session_timeout={POSTGRES_IDLE_IN_TRANSACTION_SECONDS * 1000}"
+            f" {POSTGRES_SERVER_KEEPALIVE}"
             # a plan cached while a table was empty stays a sequential scan for the life of the connection
             f" -c plan_cache_mode=force_custom_plan {own_options if isinstance(own_options, str) else ''}"
         )
-        return create_engine(
+        engine = create_engine(
             self.url.set(query=query),
             hide_parameters=True,
             pool_pre_ping=True,
@@ -249,11 +313,17 @@ class Database:
             pool_timeout=self.settings.connect_timeout_seconds,
             connect_args={
                 "connect_timeout": max(2, round(self.settings.connect_timeout_seconds)),
-                "application_name": "inbox-sync",
+                "application_name": session_name(process_name()),
                 "options": options.strip(),
                 **{key: value for key, value in POSTGRES_KEEPALIVE.items() if key not in query},
             },
         )
+        event.listen(engine, "connect", _wait_for_the_disk)
+        if not migrating:  # that waits for its lock, and works, as long as it takes
+            seconds = self.settings.statement_timeout_seconds
+            event.listen(engine, "connect", lambda connection, _entry: _end_transactions_after(connection, seconds))
+            event.listen(engine, "do_connect", lambda _dialect, _entry, words, options: connect(*words, **options))
+        return engine
 
     # ------------------------------------------------------------------ errors
 
@@ -287,7 +357,7 @@ class Database:
                 return self._busy("another transaction was in the way"), True, False
             if state == "57014":
                 return self._busy("a statement took longer than [ledger] statement_timeout_seconds"), False, False
-            if state[:2] in ("08", "57") or state == "53300":
+            if state[:2] in ("08", "57") or state in ("53300", *ENDED_STATES):
                 return self._unreachable(error), lost, lost
             return postgres_problem(state, self.label, _first_line(error)), False, False
         refusal = sign_in_state(str(error.orig))
@@ -304,6 +374,9 @@ class Database:
             scope=Scope.SOURCE,
         )
 
+
+ENDED_STATES = frozenset({"25P03", "25P04"})
+"""PostgreSQL ended the session, and rolled its transaction back: it idled, or took too long."""
 
 RETRIED_STATES = frozenset({"40001", "40P01", "55P03"})
 """PostgreSQL: serialization failure, deadlock, lock not available (appendix A of its manual)."""
@@ -389,6 +462,22 @@ SIGN_IN_REFUSALS = (
 def _begin_sqlite(connection: Connection) -> None:
     mode = connection.get_execution_options().get("sqlite_begin", "IMMEDIATE")
     connection.exec_driver_sql(f"BEGIN {mode}")
+
+
+def _wait_for_the_disk(connection: PostgresConnection, _entry: ConnectionPoolEntry) -> None:
+    """A server set to synchronous_commit = off forgets its last commits when it crashes, and with them which sends were
+    on the wire. Settings that wait for more than its own disk are left alone."""
+    row = connection.execute("SHOW synchronous_commit").fetchone()
+    if row is not None and row[0] == "off":
+        connection.execute("SET synchronous_commit TO on")
+    connection.commit()
+
+
+def _end_transactions_after(connection: PostgresConnection, seconds: float) -> None:
+    """No transaction takes longer than one statement may: what is frozen in the middle of one keeps no locks."""
+    if connection.info.server_version >= POSTGRES_WITH_TRANSACTION_TIMEOUT:
+        connection.execute(f"SET transaction_timeout TO {int(seconds * 1000)}")
+        connection.commit()
 
 
 def _is_operational(error: DBAPIError) -> bool:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, case, func, literal, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, case, func, literal, or_, select, text, true, update
 
 from sync.ledger import schema
 from sync.ledger.dialect import insert_into, is_postgres
-from sync.ledger.engine import Database
+from sync.ledger.engine import Database, process_name, session_name
 from sync.ledger.repository import Repository, chunks, reads, writes
 from sync.ledger.rows import Lease
 from sync.ledger.types import UtcDateTime
@@ -32,8 +32,11 @@ class Leases(Repository):
     def take(self, tx: Connection, name: str, holder: str, ttl_seconds: float, *, force: bool = False) -> Lease | None:
         """Takes or keeps a lease; None while another holder has it. `holder` is unique per process start, or a
         restarted process would inherit the old fence. `force` takes it from anybody: only for who can prove that the
-        former holder is dead (the kernel lock of a SQLite file)."""
+        former holder is dead (the kernel lock of a SQLite file). On PostgreSQL the transactions that are left open in
+        sessions of a holder whose time is over are ended with them: a frozen process must not keep its locks."""
         now, ends = self._times(tx, ttl_seconds)
+        if is_postgres(tx):
+            _cut_off(tx, name)
         mine = _L.holder == holder
         statement = insert_into(tx, schema.leases).values(name=name, holder=holder, fence=1, expires_at=ends)
         row = tx.execute(
@@ -82,6 +85,13 @@ class Leases(Repository):
         row = tx.execute(select(_L.name, _L.holder, _L.fence, _L.expires_at).where(_L.name == name)).one_or_none()
         return None if row is None else Lease(*row)
 
+    @reads
+    def seconds_left(self, tx: Connection, name: str) -> float:
+        """Until the lease ends, by the clock that counts; 0 or less when it has ended, or was never taken."""
+        now, _ = self._times(tx, 0.0)
+        row = tx.execute(select(_L.expires_at, now.label("now")).where(_L.name == name)).one_or_none()
+        return 0.0 if row is None else float((row.expires_at - row.now).total_seconds())
+
     def _times(self, tx: Connection, ttl_seconds: float) -> tuple[ColumnElement[datetime], ColumnElement[datetime]]:
         ttl = timedelta(seconds=ttl_seconds)
         if is_postgres(tx):
@@ -89,3 +99,20 @@ class Leases(Repository):
             return now, now + literal(ttl)
         here = self._now()
         return literal(here, UtcDateTime()), literal(here + ttl, UtcDateTime())
+
+
+_END_TRANSACTIONS = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+    " AND usename = current_user AND application_name = :session AND xact_start IS NOT NULL"
+)
+"""A role may end its own sessions (PostgreSQL's manual, 9.28.2)."""
+
+
+def _cut_off(tx: Connection, name: str) -> None:
+    ended = select(_L.holder).where(_L.name == name, _L.holder != "", _L.expires_at <= func.clock_timestamp())
+    holder = tx.execute(ended).scalar()
+    if holder is None:
+        return
+    process = holder.rpartition(":")[0]
+    if process and process != process_name():
+        tx.execute(_END_TRANSACTIONS, {"session": session_name(process)})

@@ -10,8 +10,20 @@ from sqlalchemy import Connection
 from sync.decide import Seen, Verdict
 from sync.ledger import contents, fetches, moves, record, stories
 from sync.ledger.engine import Database
+from sync.ledger.fence import need_lease
 from sync.ledger.repository import Repository, reads, writes
-from sync.ledger.rows import FoundRow, Mark, MessageFilter, MessageLine, Moved, Preview, Recorded, StoryRow, View
+from sync.ledger.rows import (
+    FoundRow,
+    LeaseRef,
+    Mark,
+    MessageFilter,
+    MessageLine,
+    Moved,
+    Preview,
+    Recorded,
+    StoryRow,
+    View,
+)
 from sync.ledger.settle import settle
 from sync.ledger.tallies import Tally
 from sync.ledger.types import key_text
@@ -49,10 +61,13 @@ class Messages(Repository):
         now: datetime,
         release_at: datetime,
         backfill: bool = False,  # noqa: FBT001  part of the agreed signature
+        lease: LeaseRef | None = None,
     ) -> Recorded:
         """Records a batch and its cursor (None: it was not found by going on from the cursor). Places that are known
         count as repeated; those found earlier without content are loaded when it is given now. Raises TemporaryError
-        `ledger.stale_pass` when the source's account or the numbering changed since the view was made."""
+        `ledger.stale_pass` when the source's account or the numbering changed since the view was made, and LeaseLost
+        when another process polls the source by now: `lease` is the pass's."""
+        need_lease(tx, lease)
         recording = record.Recording(
             tx, view, now=now, release_at=release_at, backfill=backfill, raw_max_bytes=self._raw_max_bytes
         )
@@ -73,9 +88,11 @@ class Messages(Repository):
         now: datetime,
         release_at: datetime,
         hourly_limit: int = 0,
+        lease: LeaseRef | None = None,
     ) -> int:
         """The contents of found messages were looked at. Returns how many deliveries came of it; messages that are not
-        `found` any more are left alone. `hourly_limit` as in `View`."""
+        `found` any more are left alone. `hourly_limit` as in `View`. Raises LeaseLost as `record` does."""
+        need_lease(tx, lease)
         tally = Tally()
         stored = settle(
             tx,
@@ -91,9 +108,17 @@ class Messages(Repository):
 
     @writes
     def fetch_failed(
-        self, tx: Connection, message_ids: Collection[int], now: datetime, next_fetch_at: datetime, max_attempts: int
+        self,
+        tx: Connection,
+        message_ids: Collection[int],
+        now: datetime,
+        next_fetch_at: datetime,
+        max_attempts: int,
+        lease: LeaseRef | None = None,
     ) -> tuple[int, ...]:
-        """A fetch brought nothing for these. Returns those that are `gone` now, after `max_attempts` tries."""
+        """A fetch brought nothing for these. Returns those that are `gone` now, after `max_attempts` tries. Raises
+        LeaseLost as `record` does."""
+        need_lease(tx, lease)
         tally = Tally()
         gone = fetches.count_failures(tx, message_ids, tally, now, next_fetch_at, max_attempts)
         tally.write(tx)

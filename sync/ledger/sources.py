@@ -14,8 +14,9 @@ from sync.errors import ConfigError
 from sync.ledger import schema
 from sync.ledger.dialect import insert_into, is_postgres
 from sync.ledger.events import new_event, write_events
+from sync.ledger.fence import need_lease
 from sync.ledger.repository import Repository, reads, writes
-from sync.ledger.rows import PassEnd, SourceRow
+from sync.ledger.rows import LeaseRef, PassEnd, SourceRow
 from sync.ledger.schema import in_state
 from sync.states import DeliveryState
 
@@ -42,6 +43,7 @@ class Sources(Repository):
         now: datetime,
         *,
         starts_pass: bool = False,
+        lease: LeaseRef | None = None,
     ) -> SourceRow:
         """Makes a configured source known.
 
@@ -49,8 +51,9 @@ class Sources(Repository):
         (host and user); when it changes, ids mean something else: the generation grows, and the streams start without a
         cursor. An empty account changes nothing. A removed source comes back as it was. `starts_pass`: a pass begins;
         until it ends the source has no next one, and that is how others know that it is at work (or that its process
-        died at it).
+        died at it). Raises LeaseLost when another process polls the source by now: `lease` is the pass's.
         """
+        need_lease(tx, lease)
         row = _get(tx, name)
         known = row is not None and row.state != REMOVED and (row.inbox, row.connector) == (inbox, connector)
         if row is None or not known or account not in ("", row.account):
@@ -90,8 +93,18 @@ class Sources(Repository):
         return tuple(row.name for row in gone)
 
     @writes
-    def pass_ended(self, tx: Connection, name: str, now: datetime, end: PassEnd, release_by: datetime) -> None:
-        """A pass has ended. Pending deliveries of the source wait for its streams until `release_by` at most."""
+    def pass_ended(
+        self,
+        tx: Connection,
+        name: str,
+        now: datetime,
+        end: PassEnd,
+        release_by: datetime,
+        lease: LeaseRef | None = None,
+    ) -> None:
+        """A pass has ended. Pending deliveries of the source wait for its streams until `release_by` at most. Raises
+        LeaseLost when another process polls the source by now."""
+        need_lease(tx, lease)
         row = _lock(tx, name)
         values: dict[str, object] = {
             "code": end.code,

@@ -10,8 +10,9 @@ from sqlalchemy import Connection, RowMapping, select, update
 
 from sync.ledger import schema
 from sync.ledger.dialect import insert_into
+from sync.ledger.fence import need_lease
 from sync.ledger.repository import Repository, reads, writes
-from sync.ledger.rows import StreamRow
+from sync.ledger.rows import LeaseRef, StreamRow
 from sync.ledger.sources import need_source
 from sync.ledger.types import key_text
 
@@ -23,10 +24,17 @@ class Streams(Repository):
 
     @writes
     def load(
-        self, tx: Connection, source: str, wanted: Sequence[tuple[str, str, int]], now: datetime
+        self,
+        tx: Connection,
+        source: str,
+        wanted: Sequence[tuple[str, str, int]],
+        now: datetime,
+        lease: LeaseRef | None = None,
     ) -> list[StreamRow]:
         """The rows of a source's present streams, given as (key, role, rank), in that order. Streams of the source that
-        are not named hold up nothing any more; they come back as they were when they are named again."""
+        are not named hold up nothing any more; they come back as they were when they are named again. Raises LeaseLost
+        when another process polls the source by now."""
+        need_lease(tx, lease)
         source_id = need_source(tx, source).id
         keys = [key_text(key) for key, _, _ in wanted]
         present = _present(tx, source_id)

@@ -10,6 +10,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -178,6 +179,29 @@ def test_a_second_daemon_is_refused_and_a_killed_one_leaves_nothing_in_the_way(s
     assert answered["pid"] == second.process.pid
     small.put("T000001")
     small.wait_sent("T000001")
+    assert second.stop() == 0
+
+
+def test_a_sync_that_cannot_ask_the_daemon_is_refused_with_who_it_is_and_since_when(small: Small) -> None:
+    daemon = small.start()
+    small.configure(daemon=f'control_socket = "{small.folder}/other.sock"')
+    refused = small.type("sync").refused(69, "ledger.locked", f"process {daemon.process.pid} on")
+    assert f"started {datetime.now(UTC):%Y-%m-%dT}" in " ".join(refused.err.split())
+    assert daemon.stop() == 0
+
+
+def test_a_restart_after_kill_9_waits_for_no_lease_and_for_no_answer(small: Small) -> None:
+    """The lease lasts an hour, and the answer to what was on the wire is due in over a minute: longer than is waited."""
+    small.configure(inbox='connect_timeout_seconds = "60s"')
+    small.config.write_text(small.config.read_text().replace('lease_seconds = "3s"', 'lease_seconds = "1h"'))
+    small.sandbox.fault("hang_before_store", call="messages.send", seconds=120)
+    small.put("T000001")
+    killed = small.start()
+    wait_for(lambda: on_the_wire(small), "it is on the wire")
+    killed.kill()
+    small.put("T000002", sender="Other <c2@example.com>")
+    second = small.start()
+    small.wait_sent("T000001", "T000002")
     assert second.stop() == 0
 
 

@@ -379,3 +379,40 @@ def test_participants_keep_their_mapping_until_it_is_forgotten(desk: Desk) -> No
     assert (known.conversation_id, known.resolved_at, known.participant.name) == ("c-1", None, "Anna")
     assert people.get(999) is None
     assert desk.arrive("anna").participant_id == row.participant_id
+
+
+def given_up(desk: Desk) -> Waiting:
+    """A delivery whose first attempt had no answer and was not found."""
+    row = desk.arrive("anna")
+    desk.commit(desk.intent(row))
+    desk.commit(unclear(desk, row))
+    desk.commit(Settled(row.delivery_id, 1, desk.now, hold=False, recheck_at=desk.at(60)))
+    return desk.window()[0]
+
+
+def test_an_answer_to_an_attempt_that_was_given_up_is_told_as_doubled_once_it_was_sent_again(desk: Desk) -> None:
+    row = given_up(desk)
+    note = desk.ledger.deliveries.note_late_answer
+    assert desk.commit(desk.accepted(row, "first", attempt=1)) == [False]
+    assert not note(row.delivery_id, "first", desk.now)
+    desk.commit(desk.intent(row, attempt=2))
+    desk.commit(desk.accepted(row, "second", attempt=2))
+    assert note(row.delivery_id, "first", desk.now)
+    assert not note(row.delivery_id, "first", desk.now)
+    story = desk.ledger.messages.story(row.message_id)
+    assert story is not None
+    assert story.message.deliveries[0].doubled_with == "first"
+    assert [event.kind for event in story.events][-2:] == ["delivery.answered_late", "delivery.doubled"]
+    assert desk.ledger.deliveries.rechecks("main", desk.at(3600)) == []
+    assert desk.ledger.messages.spooled_bytes() == 0
+
+
+def test_a_late_answer_that_reading_back_has_found_is_nothing_new(desk: Desk) -> None:
+    row = desk.arrive("anna")
+    desk.commit(desk.intent(row))
+    desk.commit(unclear(desk, row))
+    desk.commit(desk.accepted(row, "wix-1", read_back=True))
+    assert not desk.ledger.deliveries.note_late_answer(row.delivery_id, "wix-1", desk.now)
+    story = desk.ledger.messages.story(row.message_id)
+    assert story is not None
+    assert story.message.deliveries[0].doubled_with is None

@@ -15,12 +15,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from sync.errors import ConfigError, InboxSyncError, LedgerError, TemporaryError
 from sync.ledger import Ledger, MessageFilter, PassEnd, migrate
 from sync.ledger.engine import Database
 from sync.settings import LedgerSettings
+from tests.acceptance.harness import wait_for
 from tests.ledger.conftest import ON_POSTGRESQL, Place
 from tests.ledger.desk import NOON, Desk, loaded
 from tests.servers.postgres import Cluster
@@ -274,9 +275,48 @@ def test_a_role_without_rights_is_named(postgres_cluster: Cluster) -> None:
 def test_a_connection_that_the_server_drops_is_opened_again(postgres_cluster: Cluster, place: Place) -> None:
     ledger = place.open()
     ledger.inboxes.load("main", "site", NOON)
-    postgres_cluster.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'inbox-sync'")
+    postgres_cluster.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'inbox-sync%'"
+    )
     ledger.inboxes.park("main", "c", "s", "n", None, NOON)
     assert ledger.inboxes.all()[0].failures == 1
+
+
+@ON_POSTGRESQL
+def test_a_session_that_idles_within_a_transaction_is_ended_and_its_locks_with_it(place: Place) -> None:
+    assert place.values("SHOW idle_in_transaction_session_timeout") == [("10s",)]
+    options = "?options=-c%20idle_in_transaction_session_timeout%3D50"
+    database = Database(place.settings.model_copy(update={"url": place.settings.url + options}))
+    watching = place.database()
+    tries: list[bool] = []
+
+    def idle(tx: Connection, again: bool) -> int:
+        [pid] = tx.execute(text("SELECT pg_backend_pid()")).scalars()
+        if not tries:
+            with watching as other:
+                wait_for(lambda: not other.read(partial(is_alive, pid)), "the server has ended it")
+        tries.append(again)
+        return int(tx.execute(text("SELECT 7")).scalar_one())
+
+    assert database.write_knowing(idle) == 7
+    assert tries == [False, True]
+    database.close()
+
+
+def is_alive(pid: int, tx: Connection) -> bool:
+    return bool(tx.execute(text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid"), {"pid": pid}).scalar())
+
+
+@ON_POSTGRESQL
+def test_commits_wait_for_the_disk_although_the_server_is_set_to_forget_them(
+    postgres_cluster: Cluster, place: Place
+) -> None:
+    name = place.settings.url.rpartition("/")[2]
+    shown = {}
+    for setting in ("off", "local", "remote_apply"):
+        postgres_cluster.sql(f'ALTER DATABASE "{name}" SET synchronous_commit TO {setting}')
+        shown[setting] = place.values("SHOW synchronous_commit")[0][0]
+    assert shown == {"off": "on", "local": "local", "remote_apply": "remote_apply"}
 
 
 @ON_POSTGRESQL
@@ -289,7 +329,7 @@ def test_a_slow_statement_is_ended_and_temporary(postgres_cluster: Cluster, plac
 
 
 def test_many_threads_never_see_a_locked_database(place: Place) -> None:
-    ledger = place.open(threads=8, busy_timeout_seconds=30)
+    ledger = place.open(threads=8, busy_timeout_seconds=30, connect_timeout_seconds=60)
     desk = Desk(ledger, NOON)
     errors: list[BaseException] = []
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from sync.decide import Dead, Skip
 from sync.errors import TemporaryError
-from sync.ledger import MessageFilter, record
+from sync.ledger import LeaseLost, LeaseRef, Mark, MessageFilter, PassEnd, record
 from sync.states import Reason
 from tests.ledger.conftest import Place
 from tests.ledger.desk import NOON, Desk, loaded, person
@@ -270,3 +271,32 @@ def test_two_sources_that_record_the_same_mail_at_once_take_one_claim(
     assert place.values("SELECT count(*) FROM deliveries") == [(3 * rounds,)]
     assert place.values("SELECT count(*) FROM messages WHERE claim IS NOT NULL") == [(3 * rounds,)]
     assert place.values("SELECT count(*) FROM messages WHERE duplicate_of IS NOT NULL") == [(2 * rounds,)]
+
+
+def test_a_pass_whose_lease_was_taken_over_records_nothing(desk: Desk) -> None:
+    ledger = desk.ledger
+    old = ledger.leases.take("source:support", "frozen", 30)
+    assert old is not None
+    desk.record(desk.seen(1), cursor={"uid": 1})
+    [found] = ledger.messages.to_fetch("support", desk.now, 10)
+    new = ledger.leases.take("source:support", "other", 30, force=True)
+    assert new is not None
+    stream = desk.load_streams("support")[0]
+    before = desk.load_streams("support")
+    view, mark, now = desk.view(stream), Mark({"uid": 0}, "1"), desk.now
+    end = PassEnd(ok=True, next_pass_at=now)
+    attempts: list[Callable[[LeaseRef], object]] = [
+        lambda lease: ledger.messages.record(view, [desk.seen(2, loaded())], mark, now, now, lease=lease),
+        lambda lease: ledger.messages.load_contents({found.message_id: loaded()}, now, now, lease=lease),
+        lambda lease: ledger.messages.fetch_failed([found.message_id], now, now, 1, lease),
+        lambda lease: ledger.streams.load("support", [], now, lease),
+        lambda lease: ledger.sources.load("support", "main", "imap", "", None, now, starts_pass=True, lease=lease),
+        lambda lease: ledger.sources.pass_ended("support", now, end, now, lease),
+    ]
+    for attempt in attempts:
+        with pytest.raises(LeaseLost):
+            attempt(LeaseRef(old.name, old.holder, old.fence))
+    assert desk.load_streams("support") == before
+    assert [one.message_id for one in ledger.messages.to_fetch("support", now, 10)] == [found.message_id]
+    for attempt in attempts:
+        attempt(LeaseRef(new.name, new.holder, new.fence))

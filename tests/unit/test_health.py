@@ -147,3 +147,24 @@ async def test_a_probe_whose_outcome_cannot_be_recorded_leaves_the_inbox_parked_
     row = ledger.inboxes.get("main")
     assert row is not None
     assert row.state == "ok"
+
+
+async def test_what_fails_in_a_process_that_was_replaced_parks_nothing(ledger: Ledger, clock: FakeClock) -> None:
+    settings = InboxSettings(site_id="s", api_key=SecretStr("k"), park_after_failures=1)
+    health = InboxHealth("main", settings, ledger, clock, lambda: False)
+    await health.failed(DOWN, sending=True)
+    await health.failed(AuthError("401", code="inbox.credentials_refused"))
+    assert health.parked is None
+    assert ledger.inboxes.all()[0].state == "ok"
+
+
+async def test_a_process_that_was_replaced_neither_unparks_nor_probes_without_a_pause(
+    ledger: Ledger, clock: FakeClock
+) -> None:
+    ledger.inboxes.park("main", "x", "x", "x", None, clock.now())
+    settings = InboxSettings(site_id="s", api_key=SecretStr("k"), probe_seconds=10)
+    health = InboxHealth("main", settings, ledger, clock, lambda: False)
+    await health.load()
+    await health.probed(None)
+    assert pause_seconds(health, clock) == 10
+    assert ledger.inboxes.all()[0].state == "parked"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from sync.lease import LeaseKeeper
 from sync.ledger import LeaseLost, Ledger
 from sync.runtime import InboxSide
-from sync.settings import InboxSettings
+from sync.settings import InboxSettings, LedgerSettings
 from sync.testing import FakeClock
 from tests.unit.loop_desk import fresh_ledger, until
 
@@ -40,6 +41,26 @@ async def test_another_keeper_gets_none(ledger: Ledger) -> None:
     clock = FakeClock()
     assert await keeper_of(ledger, clock).take("inbox:main") is not None
     assert await keeper_of(ledger, clock, "other").take("inbox:main") is None
+
+
+async def test_who_stands_by_asks_again_the_moment_the_lease_ends(tmp_path: Path, ledger_template: Path) -> None:
+    clock = FakeClock()
+    shutil.copy(ledger_template, tmp_path / "ledger.db")
+    ledger = Ledger.open(LedgerSettings(url=f"sqlite:///{tmp_path}/ledger.db"), now=clock.now)
+    assert await keeper_of(ledger, clock, "dead").take("inbox:main") is not None
+    await clock.advance(5)
+    keeper = keeper_of(ledger, clock)
+    asked_at = []
+    for wait in (10, 10, 5.01):
+        asked_at.append(clock.elapsed_seconds())
+        assert await keeper.take("inbox:main") is None
+        standing_by = asyncio.create_task(keeper.stand_by("inbox:main"))
+        await until(lambda: clock.sleeping, "it waits")
+        await clock.advance(wait)
+        await until(standing_by.done, "it waits no longer")
+    assert asked_at == [5, 15, 25]
+    assert await keeper.take("inbox:main") is not None
+    ledger.close()
 
 
 async def test_a_bug_in_a_renewal_does_not_end_the_keeper(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

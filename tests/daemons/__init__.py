@@ -1,0 +1,1 @@
+"""Several daemons that share one PostgreSQL: killed, frozen, cut off."""
