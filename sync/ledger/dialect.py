@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, Table, func, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 
 Upsert = postgresql.Insert | sqlite.Insert
 """An INSERT that can say ON CONFLICT."""
@@ -26,12 +27,13 @@ def insert_by(dialect: str, table: Table) -> Upsert:
 
 @contextlib.contextmanager
 def savepoint(tx: Connection) -> Iterator[None]:
-    """What is written within is taken back when it fails, and the transaction goes on. Cheaper than `begin_nested`, which
-    compiles its statement anew each time; never within another."""
+    """What is written within is taken back when the unique keys refuse it, and the transaction goes on; whatever else
+    fails there ends the transaction. Cheaper than `begin_nested`, which compiles its statement anew each time; never
+    within another."""
     tx.exec_driver_sql("SAVEPOINT step")
     try:
         yield
-    except BaseException:
+    except IntegrityError:
         tx.exec_driver_sql("ROLLBACK TO SAVEPOINT step")
         tx.exec_driver_sql("RELEASE SAVEPOINT step")
         raise

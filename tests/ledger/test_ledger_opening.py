@@ -19,6 +19,7 @@ from sqlalchemy import Connection, text
 
 from sync.errors import ConfigError, InboxSyncError, LedgerError, TemporaryError
 from sync.ledger import Ledger, MessageFilter, PassEnd, migrate
+from sync.ledger.dialect import savepoint
 from sync.ledger.engine import Database
 from sync.settings import LedgerSettings
 from tests.acceptance.harness import wait_for
@@ -305,6 +306,22 @@ def test_a_session_that_idles_within_a_transaction_is_ended_and_its_locks_with_i
 
 def is_alive(pid: int, tx: Connection) -> bool:
     return bool(tx.execute(text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid"), {"pid": pid}).scalar())
+
+
+@ON_POSTGRESQL
+def test_a_connection_lost_within_a_step_is_opened_again(postgres_cluster: Cluster, place: Place) -> None:
+    tries: list[int] = []
+
+    def work(tx: Connection) -> int:
+        with savepoint(tx):
+            tries.append(int(tx.execute(text("SELECT pg_backend_pid()")).scalar_one()))
+            if len(tries) == 1:
+                postgres_cluster.sql(f"SELECT pg_terminate_backend({tries[0]})")
+            return int(tx.execute(text("SELECT 7")).scalar_one())
+
+    with place.database() as database:
+        assert database.write(work) == 7
+    assert len(tries) == 2
 
 
 @ON_POSTGRESQL
