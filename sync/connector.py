@@ -116,6 +116,14 @@ class Http(Protocol):
     ) -> HttpAnswer: ...
 
 
+class TokenStore(Protocol):
+    """Where a source's tokens are kept: one JSON value, secret, in the ledger. `save` takes the version that `load`
+    gave, and says False when somebody else has saved meanwhile."""
+
+    async def load(self) -> tuple[Json, int]: ...
+    async def save(self, value: Json, version: int) -> bool: ...
+
+
 async def _nothing_known(_epoch: str, _ids: Sequence[str]) -> frozenset[str]:
     return frozenset()
 
@@ -129,6 +137,7 @@ class PassContext:
     headers need not be asked again, their content must not be). `deadline_at` is for bounding requests;
     `size_limit_bytes` the most one message's content may take: larger ones come as headers and a note. `epoch` is the
     numbering under which the ledger knows the stream (None: it was never polled), for what only a cursor could tell.
+    `tokens` keeps what a sign-in brought (`sync.kit.oauth`).
     """
 
     log: Log
@@ -139,6 +148,7 @@ class PassContext:
     known: Callable[[str, Sequence[str]], Awaitable[frozenset[str]]] = _nothing_known
     http: Http | None = None
     epoch: str | None = None
+    tokens: TokenStore | None = None
 
 
 class ConnectorConfig(BaseModel):
@@ -198,6 +208,32 @@ class Fetches(Protocol):
     async def fetch(self, stream: Stream, epoch: str, ids: Sequence[str], ctx: PassContext) -> Mapping[str, Content]:
         """The content of these ids. An id missing from the answer was not returned this time and is asked for again;
         after some tries it is `gone`. May be called between two batches of a poll of the same source."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """A sign-in under way, for the person in front of `inbox-sync auth`: open `url`, type `code` there. `wants_answer`:
+    the address at which the browser ends is to be pasted; else it is asked every `interval_seconds` whether it is done,
+    until `expires_at`."""
+
+    url: str
+    code: str
+    wants_answer: bool
+    interval_seconds: float
+    expires_at: datetime
+
+
+@runtime_checkable
+class SignsIn(Protocol):
+    """For services where a person signs in once (OAuth). Raises ConfigError where the source is configured otherwise."""
+
+    async def begin_sign_in(self, ctx: PassContext) -> SignIn | None:
+        """Starts a sign-in. None: there is nobody to sign in, and it works without."""
+        ...
+
+    async def continue_sign_in(self, answer: str, ctx: PassContext) -> SignIn | None:
+        """One try to finish it. None: signed in."""
         ...
 
 
