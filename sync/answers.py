@@ -481,6 +481,15 @@ class ReloadAnswer(TypedDict):
     restart_needed: list[str]
 
 
+class AuthAnswer(TypedDict):
+    """`auth`. `signed_in` False: the person is to open `url` and to give back the address at which the browser ends."""
+
+    source: str
+    signed_in: bool
+    url: str
+    findings: list[FindingAnswer]
+
+
 class DbAnswer(TypedDict):
     """`db current|upgrade`. `state`: `current`, `behind`, `empty`, `foreign`, `newer`. `backup` is the copy
     that was made first."""
@@ -504,6 +513,7 @@ Answer: TypeAlias = (
     | SourceListAnswer
     | SourceMoveAnswer
     | ReloadAnswer
+    | AuthAnswer
     | DbAnswer
 )
 

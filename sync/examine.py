@@ -16,8 +16,10 @@ from sync.connector import Finding, PassContext, Severity
 from sync.errors import InboxSyncError, LedgerError
 from sync.inbox import InboxClient
 from sync.ledger import Ledger
+from sync.poll import Poller
 from sync.runtime import InboxSide, Runtime
 from sync.show import bug_of
+from sync.tokens import LedgerTokenStore
 
 log = structlog.get_logger()
 
@@ -57,14 +59,7 @@ class Examination:
             findings += await _bounded("inbox", name, self._client(runtime, name).check())
         for done, (name, poller) in enumerate(runtime.pollers.items(), start=len(runtime.sides)):
             on_progress(_progress(name, done, steps, f"source {name}"))
-            ctx = PassContext(
-                log=_Silent(),
-                now=self._clock.now,
-                deadline_at=self._clock.now() + timedelta(seconds=CHECK_SECONDS),
-                size_limit_bytes=poller.settings.size_limit_bytes,
-                http=poller.http,
-            )
-            findings += await _bounded("source", name, poller.connector.check(ctx))
+            findings += await check_source(poller, self._ledger, self._clock)
         return summarise_check(findings)
 
     def _client(self, fresh: Runtime, inbox: str) -> InboxClient:
@@ -100,6 +95,23 @@ class Examination:
             sentence = f"the database is at {schema.revision}, this program at {schema.head}"
             return _finding("ledger", "", Severity.WARNING, sentence, "inbox-sync db upgrade", "ledger.behind")
         return _finding("ledger", "", Severity.OK, f"{self._ledger.url} answers")
+
+
+def looking_context(poller: Poller, ledger: Ledger, clock: Clock) -> PassContext:
+    """What a connector is given for looking outside of a pass."""
+    return PassContext(
+        log=_Silent(),
+        now=clock.now,
+        deadline_at=clock.now() + timedelta(seconds=CHECK_SECONDS),
+        size_limit_bytes=poller.settings.size_limit_bytes,
+        http=poller.http,
+        tokens=LedgerTokenStore(poller.name, ledger, clock),
+    )
+
+
+async def check_source(poller: Poller, ledger: Ledger, clock: Clock) -> list[FindingAnswer]:
+    """What one source's connector finds."""
+    return await _bounded("source", poller.name, poller.connector.check(looking_context(poller, ledger, clock)))
 
 
 class _Silent:

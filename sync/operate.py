@@ -13,6 +13,7 @@ from typing import Protocol
 from sync import __version__
 from sync.answers import (
     AuditAnswer,
+    AuthAnswer,
     BackfillAnswer,
     BackfillArgs,
     CheckAnswer,
@@ -53,6 +54,7 @@ from sync.show import (
     source_answer,
     unknown_source_answer,
 )
+from sync.signing_in import sign_in
 from sync.states import DeliveryState, MessageState
 
 LIST_LIMIT = 100
@@ -256,6 +258,15 @@ class Operator:
             sides = {} if self._daemon is None else self._daemon.runtime.sides
             examination = Examination(loaded, self._loaded, self._ledger, self._trouble, sides, self._clock)
             return await examination.run(runtime, on_progress)
+
+    async def auth(self, source: str, answer: str | None, on_progress: OnProgress) -> AuthAnswer:
+        """Signs in for a source. What a running daemon does with it is tried at once."""
+        (name,) = self._wanted_sources(source)
+        async with self._runtime(self._loaded) as runtime:
+            done = await sign_in(runtime.pollers[name], answer, self._ledger, self._clock, on_progress)
+        if self._daemon is not None and done["signed_in"]:
+            await self._daemon.poll(name)
+        return done
 
     # ------------------------------------------------------------------ backfill and audit
 

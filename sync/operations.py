@@ -14,6 +14,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from sync.answers import (
     Answer,
     AuditAnswer,
+    AuthAnswer,
     BackfillAnswer,
     BackfillArgs,
     CheckAnswer,
@@ -42,6 +43,10 @@ class Operations(Protocol):
 
     async def sync(self, source: str | None, *, dry_run: bool, on_progress: OnProgress) -> SyncAnswer:
         """One pass of one source (None: all) and the deliveries that come of it."""
+        ...
+
+    async def auth(self, source: str, answer: str | None, on_progress: OnProgress) -> AuthAnswer:
+        """Signs in for a source whose connector wants a person to do so; `answer` is what the person pasted."""
         ...
 
     async def status(self) -> StatusAnswer:
@@ -106,7 +111,7 @@ class Operations(Protocol):
 READERS = frozenset({"status", "message_list", "message_show", "source_list", "backfill_status"})
 """Commands that only read the ledger: they need no secret, no lock and no daemon."""
 
-NEEDS_SECRETS = frozenset({"check", "sync", "backfill", "audit"})
+NEEDS_SECRETS = frozenset({"auth", "check", "sync", "backfill", "audit"})
 """Commands that talk to services: in-process they need every secret of the file."""
 
 _Shape = TypeVar("_Shape")
@@ -160,6 +165,7 @@ _OPERATIONS: dict[str, _Operation] = {
     "sync": lambda does, args, on_progress: does.sync(
         args.optional_text("source"), dry_run=args.flag("dry_run"), on_progress=on_progress
     ),
+    "auth": lambda does, args, on_progress: does.auth(args.text("source"), args.optional_text("answer"), on_progress),
     "status": lambda does, _args, _on: does.status(),
     "message_list": lambda does, args, _on: does.message_list(args.whole(MessageFilterArgs)),
     "message_show": lambda does, args, _on: does.message_show(args.number("id")),
@@ -183,9 +189,10 @@ COMMANDS = frozenset(_OPERATIONS)
 async def perform(operations: Operations, command: str, args: Mapping[str, Json], on_progress: OnProgress) -> Answer:
     """Runs one command by its name, as it comes over the control socket or from the command line.
 
-    `args` by command: sync `source`, `dry_run`; message_list a `MessageFilterArgs`; message_show `id`; message_retry
-    and message_drop a `MoveArgs`; source_pause and source_resume `name`; source_rename `old`, `new`; backfill a
-    `BackfillArgs`; backfill_status and backfill_stop `source`; audit `source`, `since`. Raises
+    `args` by command: sync `source`, `dry_run`; auth `source`, `answer`; message_list a `MessageFilterArgs`;
+    message_show `id`; message_retry and message_drop a `MoveArgs`; source_pause and source_resume `name`;
+    source_rename `old`, `new`; backfill a `BackfillArgs`; backfill_status and backfill_stop `source`; audit `source`,
+    `since`. Raises
     ConfigError (`command.unknown`, `command.arguments`) for anything else, and what the operation raises.
     """
     operation = _OPERATIONS.get(command)

@@ -122,6 +122,18 @@ def check(context: typer.Context, as_json: AsJson = False) -> None:
     raise typer.Exit(answer["exit_code"])
 
 
+@app.command(short_help="Sign in for a source that uses OAuth.")
+def auth(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(metavar="SOURCE", autocompletion=complete_sources)],
+    as_json: AsJson = False,
+) -> None:
+    """Sign in for a source that uses OAuth (Gmail, Microsoft 365): once, as the mailbox's owner."""
+    from sync.cli.signing_in import sign_in
+
+    raise typer.Exit(sign_in(invocation_of(context), source, as_json=as_json))
+
+
 @app.command()
 def status(context: typer.Context, as_json: AsJson = False) -> None:
     """How everything is, on one screen. WAITING will be sent by itself; FAILED waits for you."""

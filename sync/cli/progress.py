@@ -18,6 +18,9 @@ _LONG = frozenset({"check", "sync", "backfill", "audit"})
 @contextlib.contextmanager
 def shown(command: str) -> Iterator[OnProgress]:
     """A place for the progress of `command`: a bar on standard error while it runs, gone afterwards."""
+    if command == "auth":
+        yield _spoken()
+        return
     if command not in _LONG or not sys.stderr.isatty():
         yield lambda _progress: None
         return
@@ -44,3 +47,25 @@ def shown(command: str) -> Iterator[OnProgress]:
             bars.update(task, description=plain(progress["sentence"])[:48], completed=progress["done"], total=total)
 
         yield on_progress
+
+
+def _spoken() -> OnProgress:
+    """Each new sentence on standard error, whole: a person has to act on it."""
+    said: set[str] = set()
+
+    def on_progress(progress: Progress) -> None:
+        sentence = progress["sentence"]
+        if sentence not in said:
+            said.add(sentence)
+            sys.stderr.write(f"{_sentence(sentence)}\n")
+            sys.stderr.flush()
+
+    return on_progress
+
+
+def _sentence(sentence: str) -> str:
+    """What came from outside, without control characters; a capital first."""
+    from sync.cli.words import plain
+
+    cleaned = plain(sentence)
+    return cleaned[:1].upper() + cleaned[1:]

@@ -24,6 +24,7 @@ from sync.ledger.overview import Overview
 from sync.ledger.participants import Participants
 from sync.ledger.sources import Sources
 from sync.ledger.streams import Streams
+from sync.ledger.tokens import Tokens
 from sync.settings import LedgerSettings
 
 P = ParamSpec("P")
@@ -52,6 +53,7 @@ class Ledger:
         self.inboxes = Inboxes(database)
         self.sources = Sources(database)
         self.streams = Streams(database)
+        self.tokens = Tokens(database)
         self.messages = Messages(database, settings.raw_max_bytes)
         self.deliveries = Deliveries(database, settings.raw_max_bytes)
         self.audits = Audits(database)

@@ -306,6 +306,15 @@ leases = _table(
     Column("expires_at", UtcDateTime, nullable=False),
 )
 
+tokens = _table(
+    "tokens",
+    Column("source_id", BIG_ID, ForeignKey("sources.id"), primary_key=True, autoincrement=False),
+    Column("value", LongText, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+"""What a sign-in by OAuth brought: secret. `version` counts up, so that of two who renew at once one notices."""
+
 events = _table(
     "events",
     Column("id", BIG_ID, primary_key=True),
