@@ -192,8 +192,8 @@ async def perform(operations: Operations, command: str, args: Mapping[str, Json]
     `args` by command: sync `source`, `dry_run`; auth `source`, `answer`; message_list a `MessageFilterArgs`;
     message_show `id`; message_retry and message_drop a `MoveArgs`; source_pause and source_resume `name`;
     source_rename `old`, `new`; backfill a `BackfillArgs`; backfill_status and backfill_stop `source`; audit `source`,
-    `since`. Raises
-    ConfigError (`command.unknown`, `command.arguments`) for anything else, and what the operation raises.
+    `since`. Raises ConfigError (`command.unknown`, `command.arguments`) for anything else, and what the operation
+    raises.
     """
     operation = _OPERATIONS.get(command)
     if operation is None:

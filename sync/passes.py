@@ -17,11 +17,8 @@ from sync.errors import InboxSyncError
 from sync.ledger import LeaseRef, Ledger, SourceRow, StreamRow, View
 from sync.mail.address import OwnAddresses
 from sync.settings import SourceSettings
-<<<<<<< HEAD
 from sync.text.quotes import QuotePolicy, ReplyPolicy, SignaturePolicy
-=======
 from sync.tokens import LedgerTokenStore
->>>>>>> f151160 (auth: a person signs in for a source, through the daemon where one runs; tokens are kept in the ledger)
 
 log = structlog.get_logger()
 
@@ -116,11 +113,8 @@ class PassTerms:
             since=source.horizon,
             known=known,
             http=self._http,
-<<<<<<< HEAD
             epoch=None if row is None else row.epoch,
-=======
             tokens=LedgerTokenStore(self._name, self._ledger, self._clock),
->>>>>>> f151160 (auth: a person signs in for a source, through the daemon where one runs; tokens are kept in the ledger)
         )
 
     def rules(self, source: SourceRow, stream: Stream, row: StreamRow, epoch: str) -> SourceRules:
