@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from sync.connector import ConnectorConfig
+from sync.kit.oauth import OAuthConfig
+from sync.kit.tls import Tls, is_loopback
 
 IMPLICIT_TLS_PORT = 993
 """RFC 8314 §7.3."""
@@ -19,24 +19,6 @@ PLAIN_PORT = 143
 
 MAX_IDLE_SECONDS = 1740.0
 """RFC 2177 §3: a client is to renew IDLE at least every 29 minutes, or be logged out as inactive."""
-
-
-class Tls(StrEnum):
-    """How the connection is protected: from the first byte, after a STARTTLS command, or not at all."""
-
-    IMPLICIT = "implicit"
-    STARTTLS = "starttls"
-    NONE = "none"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether what is sent to `host` stays on this machine."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class ImapConfig(ConnectorConfig):
@@ -49,7 +31,8 @@ class ImapConfig(ConnectorConfig):
     allow_plaintext: bool = Field(False, description="Allows tls = none to another machine: the password is readable.")
     ca_file: Path | None = Field(None, description="PEM file of the authority that signed the server's certificate.")
     username: str = Field(min_length=1, description="Usually the mailbox's address.")
-    password: SecretStr = Field(description="Of the mailbox, or an app password made for this program.")
+    password: SecretStr | None = Field(None, description="Of the mailbox, or an app password made for this program.")
+    oauth: OAuthConfig | None = Field(None, description="Instead of a password: how to sign in by OAuth 2.0.")
     folders: tuple[str, ...] = Field(
         ("INBOX", "\\Sent"), min_length=1, description="Folders to read, in UTF-8; special-use names work."
     )
@@ -86,13 +69,19 @@ class ImapConfig(ConnectorConfig):
 
     @field_validator("password")
     @classmethod
-    def _a_password(cls, value: SecretStr) -> SecretStr:
-        text = value.get_secret_value()
+    def _a_password(cls, value: SecretStr | None) -> SecretStr | None:
+        text = "unused" if value is None else value.get_secret_value()
         if not text:
             raise ValueError("must not be empty")
         if any(character in text for character in "\r\n\0"):
             raise ValueError("must not contain line breaks (does the secret's file hold more than the password?)")
         return value
+
+    @model_validator(mode="after")
+    def _one_way_to_sign_in(self) -> Self:
+        if (self.password is None) == (self.oauth is None):
+            raise ValueError('needs either password = { credential = "…" } or an oauth table')
+        return self
 
     @model_validator(mode="after")
     def _no_readable_password(self) -> Self:

@@ -7,14 +7,16 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import ClassVar, TypeVar
 
-from sync.connector import ConnectorConfig, ConnectorInfo, Finding, PassContext, Severity, Stream, StreamRole
+from sync.connector import ConnectorConfig, ConnectorInfo, Finding, PassContext, Severity, SignIn, Stream, StreamRole
 from sync.errors import ConfigError, InboxSyncError, TemporaryError
+from sync.kit.tls import Tls
 from sync.message import Batch, Content, Found, Gone, Json, Listed
 
 from .bookmark import Bookmark, Verdict, doubting, epoch_of, turn_after
 from .client import LiteralTooLong
-from .config import ImapConfig, Tls
+from .config import ImapConfig
 from .folders import SENT, Folder, find_folder, is_special_use, near_names
+from .identity import Identity
 from .link import Link
 from .listing import list_folder
 from .look import Listing, Loaded, enter, list_headers, load_contents, look_for_new
@@ -44,8 +46,9 @@ class ImapConnector:
         if not isinstance(config, ImapConfig):
             raise TypeError("ImapConnector takes an ImapConfig")
         self._config = config
-        self._link = Link(config)
-        self._watch = Watch(config)
+        self._identity = Identity(config)
+        self._link = Link(config, self._identity)
+        self._watch = Watch(config, self._identity)
         self._listed: tuple[Folder, ...] | None = None
         self._listed_at: datetime | None = None
         self._looked_fully_at: dict[str, datetime] = {}
@@ -83,6 +86,7 @@ class ImapConnector:
         return {folder.name for folder in found if folder is not None}
 
     async def _folders(self, ctx: PassContext) -> Sequence[Folder]:
+        self._identity.use(ctx)
         listed, at = self._listed, self._listed_at
         if listed is not None and at is not None and timedelta(0) <= ctx.now() - at < FOLDER_LIST_AGE:
             wanted = (*self._config.folders, *self._config.sent_folders)
@@ -287,6 +291,18 @@ class ImapConnector:
         elif not succeeded and len(uids) > 1:
             raise broken
 
+    # -- signing in
+
+    async def begin_sign_in(self, ctx: PassContext) -> SignIn | None:
+        """Starts a sign-in by OAuth. Raises ConfigError where the mailbox has a password."""
+        self._identity.use(ctx)
+        return await self._identity.tokens.begin_sign_in()
+
+    async def continue_sign_in(self, answer: str, ctx: PassContext) -> SignIn | None:
+        """One try to finish it."""
+        self._identity.use(ctx)
+        return await self._identity.tokens.continue_sign_in(answer)
+
     # -- waiting
 
     async def wait(self, ctx: PassContext) -> frozenset[str] | None:
@@ -313,6 +329,7 @@ class ImapConnector:
 
     async def check(self, ctx: PassContext) -> Sequence[Finding]:
         """Connection, TLS, sign-in and every folder, each with what it holds."""
+        self._identity.use(ctx)
         where = f"{self._config.host}:{self._config.effective_port}"
         try:
             folders, capabilities = await self._link.run(lambda wire: (tuple(wire.list_folders()), wire.capabilities))

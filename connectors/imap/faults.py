@@ -9,14 +9,18 @@ import ssl
 from enum import Enum
 
 from sync.errors import AuthError, ConfigError, InboxSyncError, TemporaryError
+from sync.kit.tls import Tls
 
 from .client import LiteralTooLong
-from .config import ImapConfig, Tls
+from .config import ImapConfig
 from .wire import Refused
 
 MAX_SAID_CHARACTERS = 200
 """As much of a server's own words as an error repeats."""
 MAX_RETRY_AFTER_SECONDS = 3600.0
+
+REFUSED = "imap.auth_refused"
+"""The code of a refused sign-in."""
 
 _CODE = re.compile(r"\[([A-Z][A-Z0-9-]*)")
 _BUSY_CODES = frozenset({"UNAVAILABLE", "THROTTLED", "INUSE", "LIMIT", "OVERQUOTA"})
@@ -85,14 +89,16 @@ def retry_after_seconds(text: str) -> float | None:
     return None
 
 
-def translate(error: Exception, config: ImapConfig, stage: Stage, folder: str = "") -> InboxSyncError:
+def translate(
+    error: Exception, config: ImapConfig, stage: Stage, folder: str = "", *, secret: str = ""
+) -> InboxSyncError:
     """The error to raise instead of `error`. Anything it does not know comes back as a temporary failure of the
-    connection with its class name, never with content or secrets."""
+    connection with its class name, never with content or secrets; `secret` is what was just signed in with."""
     if isinstance(error, InboxSyncError):
         return error
     where = f"{config.host}:{config.effective_port}"
     if isinstance(error, Refused):
-        return _refused(error, config, stage, folder)
+        return _refused(error, config, stage, folder, secret)
     if isinstance(error, LiteralTooLong):
         return TemporaryError(f"{where} sent more than was asked for.", code="imap.answer_too_long")
     if isinstance(error, ssl.SSLError):
@@ -102,18 +108,25 @@ def translate(error: Exception, config: ImapConfig, stage: Stage, folder: str = 
     return _network(error, config, where)
 
 
-def _said(text: str, config: ImapConfig) -> str:
-    for secret in (config.password.get_secret_value(), config.username):
-        text = text.replace(secret, "…")
+def _said(text: str, config: ImapConfig, secret: str = "") -> str:
+    password = config.password.get_secret_value() if config.password is not None else ""
+    for word in (password, secret, config.username):
+        text = text.replace(word, "…") if word else text
     text = "".join(character if character.isprintable() else " " for character in text).strip()
     return text if len(text) <= MAX_SAID_CHARACTERS else text[: MAX_SAID_CHARACTERS - 1] + "…"
 
 
-def _refused(error: Refused, config: ImapConfig, stage: Stage, folder: str) -> InboxSyncError:
-    said = _said(error.text, config)
+def _refused(error: Refused, config: ImapConfig, stage: Stage, folder: str, secret: str) -> InboxSyncError:
+    said = _said(error.text, config, secret)
     quoted = f' It says: "{said}".' if said else ""
     code = _CODE.search(error.text)
     name = code[1] if code else ""
+    if error.kind == "DISABLED" and config.oauth is not None:
+        return AuthError(
+            f"{config.host} takes no tokens on this connection (it offers {said or 'nothing'}).",
+            code="imap.no_oauth",
+            next_step='Use tls = "implicit"; if it is on, this server wants a password.',
+        )
     if error.kind == "DISABLED":
         return AuthError(
             f"{config.host} accepts no passwords on this connection (it offers {said or 'nothing'}).",
@@ -134,9 +147,16 @@ def _refused(error: Refused, config: ImapConfig, stage: Stage, folder: str) -> I
             retry_after_seconds=retry_after_seconds(error.text),
         )
     if stage is Stage.LOGIN or name in {"AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED"}:
+        if config.oauth is not None:
+            return AuthError(
+                f"{config.host} refused the token for {config.username}.{quoted}",
+                code=REFUSED,
+                next_step="See that IMAP is allowed for this mailbox, that username is the mailbox of who signed in, and "
+                "that the application may read mail; then type `inbox-sync auth SOURCE`.",
+            )
         return AuthError(
             f"{config.host} refused the user name or password.{quoted}",
-            code="imap.auth_refused",
+            code=REFUSED,
             next_step="Put the mailbox's current password (or an app password) into the secret that the source names.",
         )
     if error.command in {"EXAMINE", "STATUS"} and name in {"NOPERM", "ACL"}:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from sync.errors import InboxSyncError
+from sync.errors import AuthError, InboxSyncError
+from sync.kit.threads import in_thread
 
 from .config import ImapConfig
-from .faults import Stage, is_broken, is_busy, is_lost, translate
-from .threads import in_thread
+from .faults import REFUSED, Stage, is_broken, is_busy, is_lost, translate
+from .identity import Credential, Identity
 from .wire import Refused, Wire
 
 T = TypeVar("T")
@@ -19,8 +20,9 @@ T = TypeVar("T")
 class Link:
     """Runs blocking jobs on the connection, in turn. What goes wrong comes out as one of `sync.errors`."""
 
-    def __init__(self, config: ImapConfig) -> None:
+    def __init__(self, config: ImapConfig, identity: Identity) -> None:
         self._config = config
+        self._identity = identity
         self._turn = asyncio.Lock()
         self._wire: Wire | None = None
 
@@ -40,11 +42,14 @@ class Link:
                 except LostError as lost:
                     if kept.aborted:
                         raise lost.meaning from lost.__cause__
-            self._wire = wire = Wire(self._config)
             try:
-                return await self._on(wire, lambda fresh: job(open_wire(fresh, self._config)), folder)
+                return await signed_in(self._identity, lambda credential: self._on_new(credential, job, folder))
             except LostError as lost:
                 raise lost.meaning from lost.__cause__
+
+    async def _on_new(self, credential: Credential, job: Callable[[Wire], T], folder: str) -> T:
+        self._wire = wire = Wire(self._config)
+        return await self._on(wire, lambda fresh: job(open_wire(fresh, self._config, credential)), folder)
 
     async def _on(self, wire: Wire, job: Callable[[Wire], T], folder: str) -> T:
         def work() -> T:
@@ -79,16 +84,28 @@ class Link:
                 await in_thread(wire.log_out, name="imap-logout")
 
 
-def open_wire(wire: Wire, config: ImapConfig) -> Wire:
+async def signed_in(identity: Identity, work: Callable[[Credential], Awaitable[T]]) -> T:
+    """Does what opens a connection. A token that the server refuses is renewed once: it may have been taken back before
+    its time."""
+    credential = await identity.credential()
+    try:
+        return await work(credential)
+    except AuthError as refused:
+        if not credential.is_token or refused.code != REFUSED:
+            raise
+    return await work(await identity.credential(rejected=credential))
+
+
+def open_wire(wire: Wire, config: ImapConfig, credential: Credential) -> Wire:
     """Connects and signs in; blocking. Raises one of `sync.errors`."""
     try:
         wire.connect()
     except Exception as error:
         raise translate(error, config, Stage.CONNECT) from error
     try:
-        wire.log_in(config.username, config.password.get_secret_value())
+        wire.log_in(credential)
     except Exception as error:  # noqa: BLE001  whatever it is, it must not drag a server's words about the password along
-        raise translate(error, config, Stage.LOGIN) from None
+        raise translate(error, config, Stage.LOGIN, secret=credential.secret) from None
     return wire
 
 

@@ -14,14 +14,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sync.connector import Log
 from sync.errors import ConfigError, InboxSyncError, TemporaryError
+from sync.kit.threads import in_thread
 
 from .bookmark import Look
 from .config import ImapConfig
 from .faults import is_busy, retry_after_seconds
 from .folders import Folder
+from .identity import Credential, Identity
 from .idling import Ended, Idling, Why
-from .link import LostError, open_wire, run_on
-from .threads import in_thread
+from .link import LostError, open_wire, run_on, signed_in
 from .wire import Wire
 
 ANNOUNCE_SECONDS = 60.0
@@ -88,8 +89,9 @@ class Waiting:
 class Watch:
     """The waiting connections of a source."""
 
-    def __init__(self, config: ImapConfig, *, announce_seconds: float = ANNOUNCE_SECONDS) -> None:
+    def __init__(self, config: ImapConfig, identity: Identity, *, announce_seconds: float = ANNOUNCE_SECONDS) -> None:
         self._config = config
+        self._identity = identity
         self._announce_seconds = announce_seconds
         self._waiting: dict[str, Waiting] = {}
         self._again_at: dict[str, float] = {}
@@ -179,10 +181,32 @@ class Watch:
 
     async def _open(self, folder: Folder, log: Log) -> bool:
         """Puts a connection into IDLE. False where the server has none."""
+        opened = await signed_in(self._identity, lambda credential: self._connect(folder, credential))
+        if opened is None:
+            log.info("imap.no_idle", stream=folder.name)
+            return False
+        look, sock, read_ahead = opened
+        idling = Idling(
+            look.messages,
+            renew_seconds=self._config.idle_renew_seconds,
+            answer_seconds=self._config.read_timeout_seconds,
+            announce_seconds=self._announce_seconds,
+        )
+        self._again_at.pop(folder.name, None)
+        waiting = self._waiting[folder.name] = Waiting(sock, idling, self._changed.set)
+        waiting.begin(read_ahead)
+        known = self._looks.get(folder.name)
+        if known is not None and (look.uidnext, look.uidvalidity) != (known.uidnext, known.uidvalidity):
+            idling.remember_news()  # it came after the last poll and before IDLE
+        return True
+
+    async def _connect(self, folder: Folder, credential: Credential) -> tuple[Look, socket.socket, bytes] | None:
+        """A connection with the folder open: what the look gave, its socket, and what was read ahead. None where the
+        server has no IDLE."""
         wire = Wire(self._config)
 
         def job() -> tuple[Look, socket.socket, bytes] | None:
-            open_wire(wire, self._config)
+            open_wire(wire, self._config, credential)
             if "IDLE" not in wire.capabilities:
                 wire.log_out()
                 return None
@@ -200,24 +224,9 @@ class Watch:
         except InboxSyncError:
             wire.close()
             raise
-        if opened is None:
-            log.info("imap.no_idle", stream=folder.name)
-            return False
-        look, sock, read_ahead = opened
-        wire.let_go()
-        idling = Idling(
-            look.messages,
-            renew_seconds=self._config.idle_renew_seconds,
-            answer_seconds=self._config.read_timeout_seconds,
-            announce_seconds=self._announce_seconds,
-        )
-        self._again_at.pop(folder.name, None)
-        waiting = self._waiting[folder.name] = Waiting(sock, idling, self._changed.set)
-        waiting.begin(read_ahead)
-        known = self._looks.get(folder.name)
-        if known is not None and (look.uidnext, look.uidvalidity) != (known.uidnext, known.uidvalidity):
-            idling.remember_news()  # it came after the last poll and before IDLE
-        return True
+        if opened is not None:
+            wire.let_go()
+        return opened
 
     def close(self) -> None:
         """Closes every waiting connection."""

@@ -14,20 +14,19 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 
 from sync.errors import ConfigError
+from sync.kit.tls import Tls, tls_context
 
 from .answers import Fetched, Part, read_esearch, read_fetch, read_list, read_search, read_status
 from .bookmark import Look
 from .client import MAX_ANSWER_LITERAL_BYTES, Client
-from .config import ImapConfig, Tls
+from .config import ImapConfig
 from .folders import Folder
+from .identity import Credential, sasl_response
 from .uids import UidRanges
 
 LOGOUT_TIMEOUT_SECONDS = 5.0
-MAX_TLS_CONTEXTS = 16
-"""As many files of authorities are kept ready at a time."""
 
 
 class Refused(Exception):
@@ -38,27 +37,6 @@ class Refused(Exception):
         self.command = command
         self.kind = kind
         self.text = text
-
-
-def tls_context(config: ImapConfig) -> ssl.SSLContext:
-    """Full verification, against `ca_file` alone where one is configured. Raises ConfigError for a bad `ca_file`.
-    Connections share it: each of its own would hold all authorities of the system."""
-    try:
-        if config.ca_file is None:
-            return _shared_context(None, 0)
-        return _shared_context(str(config.ca_file), config.ca_file.stat().st_mtime_ns)
-    except (OSError, ssl.SSLError) as error:
-        reason = error.strerror if isinstance(error, FileNotFoundError | PermissionError) else "it holds no certificate"
-        raise ConfigError(
-            f"The file of certificate authorities {config.ca_file} cannot be used: {reason}.",
-            code="imap.ca_file",
-            next_step="Set ca_file to a readable PEM file, or leave it out to trust the system's authorities.",
-        ) from error
-
-
-@lru_cache(maxsize=MAX_TLS_CONTEXTS)
-def _shared_context(ca_file: str | None, _changed_at_ns: int) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=ca_file)
 
 
 class Wire:
@@ -81,7 +59,7 @@ class Wire:
     def connect(self) -> None:
         """Opens the connection and reads the greeting; after it the connection is protected as configured."""
         config = self._config
-        context = tls_context(config) if config.tls is not Tls.NONE else None
+        context = tls_context(config.ca_file, code="imap.ca_file") if config.tls is not Tls.NONE else None
         self._client = Client(lambda: self._dial(context if config.tls is Tls.IMPLICIT else None))
         self.capabilities = frozenset(name.upper() for name in self._client.capabilities)
         if config.tls is Tls.STARTTLS and context is not None:
@@ -212,25 +190,42 @@ class Wire:
 
     # -- commands
 
-    def log_in(self, username: str, password: str) -> None:
-        """LOGIN, or AUTHENTICATE PLAIN where LOGIN is disabled or the password is not ASCII (RFC 4616)."""
+    def log_in(self, credential: Credential) -> None:
+        """With a token XOAUTH2 or OAUTHBEARER; with a password LOGIN, or AUTHENTICATE PLAIN where LOGIN is disabled or
+        the password is not ASCII (RFC 4616)."""
         client = self._live()
         if client.state != "NONAUTH":
             return
+        if credential.is_token:
+            self._present_token(client, credential)
+        else:
+            self._present_password(client, credential.username, credential.secret)
+        self._read_capabilities()
+        if "ID" in self.capabilities:  # some providers open no folder for programs that do not say who they are
+            with contextlib.suppress(Refused):
+                self._done("ID", self._call(client, "ID", b'("name" "inbox-sync")'))
+
+    def _present_token(self, client: Client, credential: Credential) -> None:
+        mechanism = next((name for name in ("XOAUTH2", "OAUTHBEARER") if f"AUTH={name}" in self.capabilities), None)
+        if mechanism is None:
+            raise Refused("AUTHENTICATE", "DISABLED", self._offered())
+        answer = sasl_response(mechanism, credential, self._config.host, self._config.effective_port)
+        with _refusals("AUTHENTICATE"):
+            client.authenticate(mechanism, answer)
+
+    def _offered(self) -> str:
+        return " ".join(sorted(name for name in self.capabilities if name.startswith("AUTH=")))
+
+    def _present_password(self, client: Client, username: str, password: str) -> None:
         plain_offered = "AUTH=PLAIN" in self.capabilities
         if plain_offered and ("LOGINDISABLED" in self.capabilities or not (username + password).isascii()):
             with _refusals("LOGIN"):
                 client.authenticate("PLAIN", lambda _challenge: f"\0{username}\0{password}".encode())
         elif "LOGINDISABLED" in self.capabilities:
-            offered = sorted(name for name in self.capabilities if name.startswith("AUTH="))
-            raise Refused("LOGIN", "DISABLED", " ".join(offered))
+            raise Refused("LOGIN", "DISABLED", self._offered())
         else:
             self._done("LOGIN", self._call(client, "LOGIN", _quoted(username.encode()), _quoted(password.encode())))
             client.state = "AUTH"
-        self._read_capabilities()
-        if "ID" in self.capabilities:  # some providers open no folder for programs that do not say who they are
-            with contextlib.suppress(Refused):
-                self._done("ID", self._call(client, "ID", b'("name" "inbox-sync")'))
 
     def list_folders(self) -> list[Folder]:
         """All folders, with their special uses where the server knows them (RFC 6154, or Gmail's XLIST)."""

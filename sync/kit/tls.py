@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ssl
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 
 from sync.errors import ConfigError
+
+MAX_TLS_CONTEXTS = 16
+"""Files of authorities whose contexts are kept."""
 
 
 class Tls(StrEnum):
@@ -29,10 +33,12 @@ def is_loopback(host: str) -> bool:
 
 
 def tls_context(ca_file: Path | None, *, code: str) -> ssl.SSLContext:
-    """Full verification, against `ca_file` alone where one is configured. Raises ConfigError, under `code`, for a file
-    that cannot be used."""
+    """Full verification, against `ca_file` alone where one is configured. Connections share it: each of its own would
+    hold all authorities of the system. Raises ConfigError, under `code`, for a file that cannot be used."""
     try:
-        return ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+        if ca_file is None:
+            return _shared_context(None, 0)
+        return _shared_context(str(ca_file), ca_file.stat().st_mtime_ns)
     except (OSError, ssl.SSLError) as error:
         reason = error.strerror if isinstance(error, FileNotFoundError | PermissionError) else "it holds no certificate"
         raise ConfigError(
@@ -40,3 +46,8 @@ def tls_context(ca_file: Path | None, *, code: str) -> ssl.SSLContext:
             code=code,
             next_step="Set ca_file to a readable PEM file, or leave it out to trust the system's authorities.",
         ) from error
+
+
+@lru_cache(maxsize=MAX_TLS_CONTEXTS)
+def _shared_context(ca_file: str | None, _changed_at_ns: int) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=ca_file)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from sync.connector import Connector, Fetches, Http, HttpAnswer, Lists, PassContext, Stream
+from sync.connector import Connector, Fetches, Http, HttpAnswer, Lists, PassContext, Stream, TokenStore
 from sync.http import HttpClient
 from sync.message import Batch, Content, Found, Gone, Json, Listed, Message
 
@@ -101,6 +101,7 @@ class Reader:
     now: datetime | None = None
     size_limit_bytes: int = SIZE_LIMIT_BYTES
     http: Http | None = None
+    tokens: TokenStore | None = None
     log: LogKeeper = field(default_factory=LogKeeper)
     cursors: dict[str, str] = field(default_factory=dict)
     seen: dict[tuple[str, str], set[str]] = field(default_factory=dict)
@@ -126,6 +127,7 @@ class Reader:
             known=known,
             http=made.http,
             epoch=self.epochs.get(stream.key) if stream else None,
+            tokens=self.tokens,
         )
 
     async def run_pass(self) -> list[Arrived]:

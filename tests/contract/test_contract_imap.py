@@ -9,8 +9,9 @@ from itertools import count
 
 import pytest
 
-from connectors.imap import ImapConfig, ImapConnector, Tls
+from connectors.imap import ImapConfig, ImapConnector
 from sync.connector import Connector
+from sync.kit.tls import Tls
 from sync.testing.contract import ConnectorContract, World
 from tests.servers.dovecot import PASSWORD, Dovecot, free_port, needs_dovecot
 

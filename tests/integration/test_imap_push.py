@@ -200,7 +200,7 @@ class TestScripted:
 
     async def test_a_frozen_view_is_noticed_by_the_poll_beside_it(self, server: ScriptedImap) -> None:
         async with polled(config_for(server.port)) as (connector, reader):
-            connector._watch = Watch(connector._config, announce_seconds=0.1)
+            connector._watch = Watch(connector._config, connector._identity, announce_seconds=0.1)
             waiting = asyncio.create_task(error_of(connector, reader))
             await until(server.idling, "it is in IDLE")
             server.folder("INBOX").add(mail(1))

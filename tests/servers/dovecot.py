@@ -117,7 +117,8 @@ def authority() -> Authority:
 
 class Dovecot:
     """One server. `users` maps names to passwords (default: alice and bob, PASSWORD); `extra` goes at the end of
-    dovecot.conf; `pop3` opens its two ports; `special_use` says which folders exist from the start, by their use."""
+    dovecot.conf; `pop3` opens its two ports; `introspection_url` allows tokens (XOAUTH2, OAUTHBEARER) and says who knows
+    about them; `special_use` says which folders exist from the start, by their use."""
 
     def __init__(
         self,
@@ -129,6 +130,7 @@ class Dovecot:
         extra: str = "",
         rawlog: bool = True,
         pop3: bool = False,
+        introspection_url: str = "",
     ) -> None:
         self.users = dict(users or {"alice": PASSWORD, "bob": PASSWORD})
         self.host = "localhost"
@@ -143,6 +145,7 @@ class Dovecot:
         self._extra = extra
         self._rawlog = rawlog
         self._pop3 = pop3
+        self._introspection_url = introspection_url
         self._process: subprocess.Popen[bytes] | None = None
         root = os.geteuid() == 0
         self._owner = pwd.getpwnam("nobody") if root else pwd.getpwuid(os.geteuid())
@@ -358,6 +361,19 @@ class Dovecot:
         (self.folder / "users").write_text("".join(lines))
         self._root = root
 
+    def _oauth(self) -> str:
+        (self.folder / "oauth2.conf").write_text(
+            f"introspection_mode = auth\nintrospection_url = {self._introspection_url}\n"
+            "username_attribute = username\nusername_format = %Lu\ntimeout_msecs = 5000\n"
+        )
+        return f"""
+passdb {{
+  driver = oauth2
+  mechanisms = xoauth2 oauthbearer
+  args = {self.folder}/oauth2.conf
+}}
+"""
+
     def _pop3_service(self) -> str:
         return f"""
 service pop3-login {{
@@ -406,7 +422,7 @@ ssl = yes
 ssl_cert = <{certificate}
 ssl_key = <{key}
 disable_plaintext_auth = no
-auth_mechanisms = plain login
+auth_mechanisms = plain login{" xoauth2 oauthbearer" if self._introspection_url else ""}
 auth_failure_delay = 0
 mailbox_idle_check_interval = 1s
 mail_max_userip_connections = 100
@@ -415,8 +431,10 @@ namespace inbox {{
   inbox = yes
   separator = /
 {folders}}}
+{self._oauth() if self._introspection_url else ""}
 passdb {{
   driver = passwd-file
+  mechanisms = plain login
   args = username_format=%u {self.folder}/users
 }}
 userdb {{

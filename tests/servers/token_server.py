@@ -107,7 +107,6 @@ class TokenServer:
             return status, dict(body)
         with self._lock:
             if path == "/device":
-                self._device = "waiting" if self._device != "approved" else "approved"
                 return 200, {
                     "device_code": "device-1",
                     "user_code": "ABCD-EFGH",

@@ -23,13 +23,14 @@ from connectors.imap.answers import (
     search_date,
 )
 from connectors.imap.bookmark import DOUBT_PASSES, Bookmark, Look, Verdict, doubting, judge, turn_after
-from connectors.imap.config import ImapConfig, Tls
+from connectors.imap.config import ImapConfig
 from connectors.imap.faults import Stage, translate
 from connectors.imap.folders import Folder, find_folder, near_names
 from connectors.imap.uids import UidRanges, uid_set
 from connectors.imap.utf7 import decode_folder_name, encode_folder_name
 from connectors.imap.wire import Refused
 from sync.errors import AuthError, ConfigError, InboxSyncError, TemporaryError
+from sync.kit.tls import Tls
 
 PASSWORD = "s3cret-word"
 CONFIG = ImapConfig.model_validate(
