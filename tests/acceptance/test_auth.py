@@ -198,7 +198,7 @@ def test_the_browsers_last_address_is_pasted(
 )
 def test_a_source_that_does_not_exist_is_named(program: Program, source: str, says: str) -> None:
     done = program.run("auth", source)
-    assert done.returncode == 78
+    assert done.returncode == 2
     assert says in done.stderr
 
 

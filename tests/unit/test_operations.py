@@ -24,6 +24,7 @@ ARGUMENTS: dict[str, dict[str, Json]] = {
     "backfill_status": {"source": "support"},
     "backfill_stop": {"source": "support"},
     "audit": {"source": "support", "since": "2026-01-01T00:00:00+00:00"},
+    "auth": {"source": "support", "answer": None},
 }
 
 
