@@ -40,7 +40,7 @@ def run(options: Options) -> Section:
         method=f"One daemon, SQLite ledger, every source polled at 60 s, over {seconds:.0f} s after each had its first "
         f"pass. {imap} Dovecot mailboxes over TLS, connections kept, two folders each, no push, and {rest} REST sources "
         "(a connector of `bench/parts/quiet_rest.py` that makes conditional GETs). Apart from it, another daemon with "
-        f"{idling} mailboxes in IDLE, polled at 60 s all the same. Folder lists (every 10 minutes) and full looks "
+        f"{idling} mailboxes in IDLE, polled at 60 s all the same. Folder lists (every hour) and full looks "
         "(every 15) fall outside of the time measured.",
         tables=[
             Table(

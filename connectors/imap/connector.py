@@ -26,8 +26,11 @@ from .wire import Wire
 
 T = TypeVar("T")
 
-FOLDER_LIST_AGE = timedelta(minutes=10)
+FOLDER_LIST_AGE = timedelta(hours=1)
 """How long the server's list of folders is remembered while every configured folder is in it."""
+LARGE_FOLDER_MESSAGES = 1000
+"""From so many messages on, a connection on which folders were listed is not kept for polling: on it, Dovecot (2.3 with
+its index of folders, the default) opens and looks through a folder for each STATUS, on any other it answers at once."""
 
 _BREAKS = frozenset({"imap.connection_lost", "imap.timeout"})
 
@@ -156,6 +159,9 @@ class ImapConnector:
             raise
         if full:
             self._looked_fully_at[stream.key] = now
+        large = (listing.look.messages or 0) >= LARGE_FOLDER_MESSAGES
+        if large and listing.verdict is Verdict.NOTHING_NEW and self._link.has_listed:
+            await self._link.renew()
         if mark is not None and listing.verdict is Verdict.FIRST:
             ctx.log.info("imap.renumbered", stream=stream.key, before=mark.uidvalidity, now=listing.look.uidvalidity)
         return listing

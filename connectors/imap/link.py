@@ -31,6 +31,16 @@ class Link:
         """Whether a connection is kept (it may have died since)."""
         return self._wire is not None
 
+    @property
+    def has_listed(self) -> bool:
+        """Whether folders were listed on the connection that is kept."""
+        return self._wire is not None and self._wire.listed
+
+    async def renew(self) -> None:
+        """Puts a fresh connection in the place of the one that is kept."""
+        await self.aclose()
+        await self.run(lambda _fresh: None)
+
     async def run(self, job: Callable[[Wire], T], *, folder: str = "") -> T:
         """Does a job on the connection, opening one if need be. A connection that was kept and turns out to be dead
         is replaced once: every job only reads."""

@@ -51,6 +51,8 @@ class Wire:
         self._aborted = False
         self.capabilities: frozenset[str] = frozenset()
         self.protected = False
+        self.listed = False
+        """Whether folders were listed on this connection."""
         self.selected: bytes | None = None
         self.opened: Look | None = None
 
@@ -241,6 +243,7 @@ class Wire:
 
     def _list(self, command: str, options: bytes) -> list[Folder]:
         client = self._live()
+        self.listed = True
         arguments = (b'""', b'"*"', options) if options else (b'""', b'"*"')
         self._done(command, self._call(client, command, *arguments))
         return list(read_list(self._untagged(client, command)))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from connectors.imap import ImapConfig, ImapConnector
+from connectors.imap.connector import LARGE_FOLDER_MESSAGES
 from sync.connector import Severity, Stream, StreamRole
 from sync.errors import AuthError, ConfigError, InboxSyncError, TemporaryError
 from sync.message import Gone, Message
@@ -81,6 +82,20 @@ class TestNumbers:
         assert set(server.commands[1:]) == {'STATUS "INBOX" (UIDVALIDITY UIDNEXT MESSAGES)'}
         assert len(server.commands) == 101  # the open folder was left once
         assert server.connections == 1
+
+    async def test_a_large_folder_is_not_polled_on_the_connection_that_listed_folders(
+        self, server: ScriptedImap, reader: Reader
+    ) -> None:
+        for number in range(LARGE_FOLDER_MESSAGES):
+            server.folder("INBOX").add(mail(number))
+        await reader.run_pass()
+        await reader.run_pass()
+        assert server.connections == 2
+        server.commands.clear()
+        for _pass in range(5):
+            assert await reader.run_pass() == []
+        assert server.commands == ['STATUS "INBOX" (UIDVALIDITY UIDNEXT MESSAGES)'] * 5
+        assert server.connections == 2
 
     @pytest.mark.parametrize("capabilities", [CAPABILITIES, WITHOUT_EXTENSIONS])
     async def test_a_server_without_uidnext_is_searched(self, capabilities: str) -> None:
