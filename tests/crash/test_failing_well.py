@@ -46,14 +46,14 @@ def tokens(site: Pipeline, email: str = ADA) -> list[str]:
 async def test_l2_poison_anywhere_costs_itself_and_the_others_arrive_in_the_same_pass(
     make_pipeline: MakePipeline, monkeypatch: pytest.MonkeyPatch, poison: str, position: int
 ) -> None:
-    understand: Callable[[bytes, int], Message | Unreadable] = parse._understand
+    understand = parse._understand
 
-    def fail(raw: bytes, size: int) -> Message | Unreadable:
+    def fail(raw: bytes, size: int, *, is_cut: bool) -> Message | Unreadable:
         if HANG in raw:
             while poison == "reader hangs":
                 sum(range(100))
             raise RecursionError
-        return understand(raw, size)
+        return understand(raw, size, is_cut=is_cut)
 
     monkeypatch.setattr(parse, "READING_SECONDS", 0.1)
     monkeypatch.setattr(parse, "_understand", fail)
