@@ -20,7 +20,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -44,9 +44,11 @@ FAST = {
 
 
 class Cluster:
-    """A running server. `create_database` gives a URL of a new database, empty or a copy of a template."""
+    """A running server. `create_database` gives a URL of a new database, empty or a copy of a template. `settings` go
+    over the fast ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+        self._settings = {**FAST, **(settings or {})}
         self._initdb = _newest("initdb")
         self._postgres = self._initdb.with_name("postgres")
         self._folder = Path(tempfile.mkdtemp(prefix="inbox-sync-pg-"))
@@ -142,7 +144,7 @@ class Cluster:
 
     def _launch(self) -> None:
         settings = {
-            **FAST,
+            **self._settings,
             "listen_addresses": self.host,
             "port": str(self.port),
             "unix_socket_directories": str(self._folder),
