@@ -82,6 +82,7 @@ def run(options: Options) -> Section:
     rounds = options.turns(3)
     with site(options.folder) as where:
         size = where.fill("alice", count)
+        where.warm_up("alice")
         hand_written(where, count, "understanding")  # the server reads every mail once before it is measured
         samples = take_turns(
             {

@@ -72,6 +72,11 @@ folders = ["INBOX"]
     def command(self, config: Path, *words: str) -> list[str | Path]:
         return [sys.executable, "-m", "sync.cli", "--config", config, *words]
 
+    def warm_up(self, user: str) -> None:
+        """The program's code is compiled and read from disk once before it is measured."""
+        config = self.configure("warm-up", f"sqlite:///{self.folder}/warm-up.db", user=user)
+        run_program(self.command(config, "sync", "--dry-run", "--json"), env=self.environ(), codes=(0, 1))
+
     def sync(self, config: Path, *, expected: int, before: tuple[str, ...] = ()) -> Ran:
         """One `sync` in a process of its own; `before` is put before the command. Raises RuntimeError when not exactly
         `expected` deliveries arrived."""

@@ -96,6 +96,13 @@ class Cluster:
         """Starts the server again on its old port."""
         self._launch()
 
+    @property
+    def pid(self) -> int:
+        """The server's process; its backends are its children."""
+        if self._process is None:
+            raise RuntimeError("PostgreSQL does not run")
+        return self._process.pid
+
     def url(self, database: str) -> str:
         """The URL of a database, as an operator would write it."""
         return f"postgresql://postgres@{self.host}:{self.port}/{database}"
