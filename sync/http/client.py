@@ -7,6 +7,7 @@ same for connectors (`sync.connector.Http`), with failures as TemporaryError.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json as jsonlib
 import logging
 import socket
@@ -43,6 +44,12 @@ _PHASES: Final = {
     Phase.WRITE: "writing the request",
     Phase.ANSWER: "waiting for the answer",
 }
+
+
+_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+"""Methods whose requests say the length of their body also when there is none (RFC 9110, section 8.6)."""
+URLS_KEPT: Final = 64
+"""Addresses understood once; most requests go to a few."""
 
 
 def quiet_loggers() -> None:
@@ -126,28 +133,32 @@ class HttpClient:
         limits: HttpLimits,
         evidence: Evidence,
     ) -> httpx.Request:
-        target = httpx.URL(url)
-        if target.scheme not in ("http", "https") or not target.host:
-            raise httpx.InvalidURL("neither http nor https")
+        target = _target(url)
         if params:
             target = target.copy_merge_params(params)
         sent = self._headers | {name.lower(): value for name, value in (headers or {}).items()}
         if json is not None:
             content = jsonlib.dumps(json, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
             sent.setdefault("content-type", "application/json")
+        sent.setdefault("host", target.netloc.decode("ascii"))
+        if content is not None or method in _WITH_BODY:
+            content = content or b""
+            sent["content-length"] = str(len(content))
         timeout = {
             "pool": limits.pool_seconds,
             "connect": limits.connect_seconds,
             "write": limits.write_seconds,
             "read": limits.answer_seconds,
         }
-        return httpx.Request(
+        request = httpx.Request(
             method,
             target,
             headers=sent,
-            content=content,
+            stream=httpx.ByteStream(content or b""),  # and nothing is worked out anew
             extensions={"timeout": timeout, EVIDENCE_EXTENSION: evidence},
         )
+        request.read()
+        return request
 
     async def request(
         self,
@@ -177,6 +188,15 @@ class HttpClient:
     async def aclose(self) -> None:
         """Closes all connections."""
         await self._transport.aclose()
+
+
+@functools.lru_cache(maxsize=URLS_KEPT)
+def _target(url: str) -> httpx.URL:
+    """The address, understood. Raises httpx.InvalidURL."""
+    target = httpx.URL(url)
+    if target.scheme not in ("http", "https") or not target.host:
+        raise httpx.InvalidURL("neither http nor https")
+    return target
 
 
 async def _read(response: httpx.Response, max_bytes: int) -> bytes | None:

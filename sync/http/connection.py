@@ -1,33 +1,60 @@
-"""One HTTP/1.1 connection on asyncio and h11: writes a request, reports the first byte, reads the answer."""
+"""One HTTP/1.1 connection on asyncio: writes a request, reports the first byte, reads the answer.
+
+Answers that are not plain (`sync.http.plain`) go through h11, which is then told of the request after the fact.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import select
 from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 from typing import Final, TypeAlias, cast
 
 import h11
 import httpx
 
 from sync.http.exchange import KIB, Evidence
+from sync.http.plain import HEAD_MAX_BYTES, Plain, read_plain
 
 WRITE_PIECE_BYTES: Final = 256 * KIB
-HEAD_MAX_BYTES: Final = 64 * KIB
 MAX_INTERIM_ANSWERS: Final = 16
 """1xx answers before the real one."""
+HEADS_KEPT: Final = 64
+"""Heads of requests that differ in nothing but their length are made once."""
 
 _Event: TypeAlias = h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]
+_Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
+_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
+_ANSWERED_WITHOUT_BODY: Final = frozenset({"HEAD", "CONNECT"})
+"""Whatever the answer's headers say (RFC 9112, section 6.3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A request as it was (or is being) written; `framed`: its head tells the length of the body."""
+
+    method: str
+    target: bytes
+    headers: _Headers
+    body: bytes
+    framed: bool
 
 
 class Connection(asyncio.Protocol):
     """One connection: at most one exchange at a time. After any failure it is aborted and never used again."""
 
     _transport: asyncio.Transport  # set by `connection_made`, before anybody has the connection
+    _poll: select.poll
 
     def __init__(self) -> None:
-        self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_MAX_BYTES)
-        self._fd = -1
+        self._h11: h11.Connection | None = None
+        self._sent = _Sent("", b"", (), b"", framed=False)
+        self._written = 0
+        self._whole = False
+        self._received = b""
+        self._ended = False
         self._lost = False
         self._error: Exception | None = None
         self._busy = False
@@ -43,7 +70,10 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the event loop."""
         self._transport = cast("asyncio.Transport", transport)
-        self._fd = transport.get_extra_info("socket").fileno()
+        self._poll = select.poll()
+        self._poll.register(
+            transport.get_extra_info("socket").fileno(), select.POLLIN | select.POLLHUP | select.POLLERR
+        )
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop: a part of the answer, or bytes nobody asked for."""
@@ -51,7 +81,10 @@ class Connection(asyncio.Protocol):
             self.abort()  # nobody asked: whatever this is, it answers no request of ours
             return
         self._arrived = True
-        self._h11.receive_data(data)
+        if self._h11 is not None:
+            self._h11.receive_data(data)
+        else:
+            self._received = self._received + data if self._received else data
         if self._wakeup is None:
             self._transport.pause_reading()
         self._wake()
@@ -61,7 +94,7 @@ class Connection(asyncio.Protocol):
         self._lost = True
         if self._busy:
             self._arrived = True
-            self._h11.receive_data(b"")
+            self._end()
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -69,7 +102,7 @@ class Connection(asyncio.Protocol):
         if not self._lost:
             self._lost, self._error = True, exc
             if exc is None and self._busy:
-                self._h11.receive_data(b"")
+                self._end()
         if not self.closed.done():
             self.closed.set_result(None)
         self._wake()
@@ -82,6 +115,11 @@ class Connection(asyncio.Protocol):
         """Called by the event loop: there is room to write again."""
         self._writable = True
         self._wake()
+
+    def _end(self) -> None:
+        self._ended = True
+        if self._h11 is not None:
+            self._h11.receive_data(b"")
 
     def _wake(self) -> None:
         if self._wakeup is not None and not self._wakeup.done():
@@ -104,69 +142,61 @@ class Connection(asyncio.Protocol):
         close or an answer to nobody."""
         if self._lost or self._busy or self._transport.is_closing():
             return False
-        poll = select.poll()
-        poll.register(self._fd, select.POLLIN | select.POLLHUP | select.POLLERR)
-        return not poll.poll(0)
+        return not self._poll.poll(0)
 
     async def write(self, request: httpx.Request, evidence: Evidence, timeout_seconds: float | None) -> None:
-        """Writes the request. Returns early when an answer or a close arrives first; reading tells which."""
+        """Writes the request. Returns early when an answer or a close arrives first; reading tells which. Raises
+        h11.LocalProtocolError before the first byte for what cannot be written."""
         if self._lost or self._transport.is_closing():
             raise httpx.ConnectError("closed before the request")
-        self._busy = True
-        self._arrived = False
-        head = self._h11.send(
-            h11.Request(method=request.method, target=request.url.raw_path, headers=request.headers.raw)
-        )
-        pending = head or b""
-        first = True
-        async for chunk in request.stream:  # type: ignore[union-attr]
-            for start in range(0, len(chunk), WRITE_PIECE_BYTES):
-                framed = self._h11.send(h11.Data(data=chunk[start : start + WRITE_PIECE_BYTES]))
-                pending += framed or b""
-                if first or len(pending) >= WRITE_PIECE_BYTES:
-                    if not await self._put(pending, evidence if first else None, timeout_seconds):
-                        return
-                    pending, first = b"", False
-        pending += self._h11.send(h11.EndOfMessage()) or b""
-        if pending:
-            await self._put(pending, evidence if first else None, timeout_seconds)
+        body = await request.aread()
+        headers = tuple((name, value) for name, value in request.headers.raw if name.lower() not in _FRAMING)
+        framed = len(headers) < len(request.headers.raw)
+        head = _head(request.method, request.url.raw_path, headers)
+        if framed:
+            head = b"%bcontent-length: %d\r\n\r\n" % (head[:-2], len(body))
+        self._begin(_Sent(request.method, request.url.raw_path, headers, body, framed))
+        for start in range(0, max(1, len(body)), WRITE_PIECE_BYTES):
+            piece = body[start : start + WRITE_PIECE_BYTES]
+            self._written += len(piece)
+            if start == 0:
+                evidence.first_byte()  # nothing may be awaited from here to the write
+                piece = head + piece
+            self._transport.write(piece)
+            if not self._writable:
+                await self._drain(timeout_seconds)
+            if self._stopped:
+                return
+        self._whole = True
 
-    async def _put(self, data: bytes, evidence: Evidence | None, timeout_seconds: float | None) -> bool:
-        if evidence is not None:
-            evidence.first_byte()  # nothing may be awaited from here to the write
-        self._transport.write(data)
-        await self._drain(timeout_seconds)
-        return not self._stopped
+    def _begin(self, sent: _Sent) -> None:
+        self._busy = True
+        self._sent, self._written, self._whole = sent, 0, False
+        self._received, self._h11 = b"", None
+        self._arrived = False
 
     async def _drain(self, timeout_seconds: float | None) -> None:
-        if self._blocked:
-            async with asyncio.timeout(timeout_seconds):
-                while self._blocked:
-                    await self._wait()
-
-    @property
-    def _blocked(self) -> bool:
-        return not (self._writable or self._stopped)
+        async with asyncio.timeout(timeout_seconds):
+            while not (self._writable or self._stopped):
+                await self._wait()
 
     @property
     def _stopped(self) -> bool:
         """Whether going on to write is pointless: the other end closed, or has begun to answer."""
         return self._lost or self._arrived
 
-    async def next_event(self, timeout_seconds: float | None) -> _Event:
-        """The next part of the answer. Raises TimeoutError, ConnectionError, h11.RemoteProtocolError."""
-        while True:
-            with suppress(h11.RemoteProtocolError) if self._lost else nullcontext():
-                event = self._h11.next_event()
-                if event is not h11.NEED_DATA:
-                    return event
-            if self._lost:  # also what is wrong with a malformed answer then is that it ends too early
-                raise self._error or ConnectionResetError("closed")
+    async def answer(self, timeout_seconds: float | None) -> Plain | h11.Response:
+        """The whole answer, or status and headers of one whose rest comes by `next_event`. Errors as there."""
+        while not self._received and not self._lost:
             async with asyncio.timeout(timeout_seconds):
                 await self._wait()
+        if self._whole and self._sent.method not in _ANSWERED_WITHOUT_BODY:
+            plain = read_plain(self._received)
+            if plain is not None:
+                return plain
+        return await self._answer_head(timeout_seconds)
 
-    async def answer_head(self, timeout_seconds: float | None) -> h11.Response:
-        """Status and headers of the answer. Errors as `next_event`."""
+    async def _answer_head(self, timeout_seconds: float | None) -> h11.Response:
         for _ in range(MAX_INTERIM_ANSWERS):
             event = await self.next_event(timeout_seconds)
             if isinstance(event, h11.Response):
@@ -177,13 +207,44 @@ class Connection(asyncio.Protocol):
                 break
         raise h11.RemoteProtocolError("neither an answer nor a step towards one")
 
+    async def next_event(self, timeout_seconds: float | None) -> _Event:
+        """The next part of the answer. Raises TimeoutError, ConnectionError, h11.RemoteProtocolError."""
+        machine = self._machine()
+        while True:
+            with suppress(h11.RemoteProtocolError) if self._lost else nullcontext():
+                event = machine.next_event()
+                if event is not h11.NEED_DATA:
+                    return event
+            if self._lost:  # also what is wrong with a malformed answer then is that it ends too early
+                raise self._error or ConnectionResetError("closed")
+            async with asyncio.timeout(timeout_seconds):
+                await self._wait()
+
+    def _machine(self) -> h11.Connection:
+        """h11, as it would be if it had made the request."""
+        if self._h11 is None:
+            sent, self._h11 = self._sent, h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_MAX_BYTES)
+            headers = [*sent.headers, (b"content-length", b"%d" % len(sent.body))] if sent.framed else [*sent.headers]
+            self._h11.send(h11.Request(method=sent.method, target=sent.target, headers=headers))
+            if self._written:
+                self._h11.send(h11.Data(data=sent.body[: self._written]))
+            if self._whole:
+                self._h11.send(h11.EndOfMessage())
+            if self._received:
+                self._h11.receive_data(self._received)
+            if self._ended:
+                self._h11.receive_data(b"")
+        return self._h11
+
     def finish(self) -> bool:
         """After a whole answer: whether the connection can carry another request."""
         self._busy = False
-        both_done = self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE
-        if not both_done or self._h11.trailing_data[0] or self._lost:
+        if self._lost or not self._whole:
             return False
-        self._h11.start_next_cycle()
+        if self._h11 is not None:
+            both_done = self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE
+            if not both_done or self._h11.trailing_data[0]:
+                return False
         self._transport.resume_reading()
         return True
 
@@ -192,3 +253,10 @@ class Connection(asyncio.Protocol):
         self._lost = True
         self._transport.abort()
         self._wake()
+
+
+@functools.lru_cache(maxsize=HEADS_KEPT)
+def _head(method: str, target: bytes, headers: _Headers) -> bytes:
+    """Request line and headers, checked by h11."""
+    request = h11.Request(method=method, target=target, headers=list(headers))
+    return h11.Connection(h11.CLIENT).send(request) or b""

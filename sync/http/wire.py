@@ -10,7 +10,7 @@ import asyncio
 import functools
 import re
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from typing import Final, TypeAlias
 
@@ -19,6 +19,7 @@ import httpx
 
 from sync.http.connection import Connection
 from sync.http.exchange import Evidence, Phase
+from sync.http.plain import Plain
 
 EVIDENCE_EXTENSION: Final = "inbox_sync.evidence"
 """Key in `httpx.Request.extensions` under which a transport finds the `Evidence` to fill in."""
@@ -89,11 +90,14 @@ class _Pool:
         self._all: set[Connection] = set()
 
     async def take(self, evidence: Evidence, pool_seconds: float | None, connect_seconds: float | None) -> Connection:
-        try:
-            async with asyncio.timeout(pool_seconds):
-                await self._slots.acquire()
-        except TimeoutError as exc:
-            raise httpx.PoolTimeout("all connections are in use") from exc
+        if self._slots.locked():
+            try:
+                async with asyncio.timeout(pool_seconds):
+                    await self._slots.acquire()
+            except TimeoutError as exc:
+                raise httpx.PoolTimeout("all connections are in use") from exc
+        else:
+            await self._slots.acquire()  # at once
         try:
             while self._idle:
                 connection = self._idle.pop()
@@ -184,24 +188,28 @@ class WireTransport(httpx.AsyncBaseTransport):
             pool = self._pools[origin] = _Pool(origin, self._context, self._max_connections)
         connection = await pool.take(evidence, timeout.get("pool"), timeout.get("connect"))
         try:
-            head = await self._write_and_read_head(connection, request, evidence, timeout)
+            answer = await self._write_and_read(connection, request, evidence, timeout)
         except BaseException:
             pool.release(connection, whole=False)
             raise
-        connection.idle_seconds = _idle_seconds(head)
+        if isinstance(answer, Plain):
+            connection.idle_seconds = _idle_seconds(answer.headers)
+            pool.release(connection, whole=True)
+            return httpx.Response(answer.status, headers=answer.headers, stream=httpx.ByteStream(answer.body))
+        connection.idle_seconds = _idle_seconds(answer.headers)
         return httpx.Response(
-            head.status_code,
-            headers=head.headers.raw_items(),
+            answer.status_code,
+            headers=answer.headers.raw_items(),
             stream=_Body(connection, pool.release, timeout.get("read")),
         )
 
-    async def _write_and_read_head(
+    async def _write_and_read(
         self,
         connection: Connection,
         request: httpx.Request,
         evidence: Evidence,
         timeouts: dict[str, float | None],
-    ) -> h11.Response:
+    ) -> Plain | h11.Response:
         try:
             await connection.write(request, evidence, timeouts.get("write"))
         except TimeoutError as exc:
@@ -210,7 +218,7 @@ class WireTransport(httpx.AsyncBaseTransport):
             raise httpx.LocalProtocolError("the request is no valid HTTP") from None  # h11's text quotes header values
         evidence.phase = Phase.ANSWER
         try:
-            return await connection.answer_head(timeouts.get("read"))
+            return await connection.answer(timeouts.get("read"))
         except TimeoutError as exc:
             raise httpx.ReadTimeout("no answer in time") from exc
         except OSError as exc:
@@ -225,9 +233,9 @@ class WireTransport(httpx.AsyncBaseTransport):
             await pool.aclose()
 
 
-def _idle_seconds(head: h11.Response) -> float:
+def _idle_seconds(headers: Iterable[tuple[bytes, bytes]]) -> float:
     """How long the connection may idle: our bound, or one second less than the server's `Keep-Alive: timeout=N`."""
-    for name, value in head.headers:
+    for name, value in headers:
         if name == b"keep-alive":
             match = _KEEP_ALIVE_TIMEOUT.search(value.decode("latin-1"))
             if match:

@@ -8,9 +8,10 @@ failed, once with a new token after a 401, and after a 429 when the budget lets 
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -135,6 +136,7 @@ class Calls:
             return False
         if exchange.status == 200:
             self._auth.accepted(signature)
+            return False
         fault = fault_of(exchange, self.clock.now())
         return _is_unauthorised(fault) and await self._auth.renew(signature)
 
@@ -188,12 +190,9 @@ class Calls:
         return exchange
 
     def _note_clock(self, answered: Answered) -> None:
-        try:
-            moment = parsedate_to_datetime(answered.headers.get("date", ""))
-        except (ValueError, TypeError, IndexError, OverflowError):
+        moment = _moment(answered.headers.get("date", ""))
+        if moment is None:
             return
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
         offset = (moment - self.clock.now()).total_seconds()
         self.clock_offset_seconds = offset if abs(offset) > CLOCKS_AGREE_SECONDS else 0.0
 
@@ -201,6 +200,15 @@ class Calls:
         """Gives up what is on its way on its own account."""
         if isinstance(self._auth, AppAuth):
             await self._auth.aclose()
+
+
+@functools.lru_cache(maxsize=4)  # it changes once a second
+def _moment(date: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(date)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
 def _is_unauthorised(fault: Fault) -> bool:
