@@ -5,7 +5,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 # What pytest is to run, for example: make test TESTS=tests/unit
 TESTS ?=
-# More arguments for the demo, for example: make demo ARGS=--keep
+# More arguments for the demo or the benchmarks, for example: make demo ARGS=--keep
 ARGS ?=
 
 VENV := .venv
@@ -52,8 +52,8 @@ soak: $(STAMP)  ## the long form of the tests that have one
 	@tools/servers --if-possible
 	@$(BIN)/python -m pytest -m soak --soak --timeout 7200 $(TESTS)
 
-bench: $(STAMP)  ## speed, as ratios within one run
-	@$(BIN)/python -m bench
+bench: $(STAMP)  ## speed, as ratios within one run, into docs/performance.md (ARGS="pipeline --rounds 1": some)
+	@$(BIN)/python -m bench --write docs/performance.md $(ARGS)
 
 lock: $(STAMP)  ## re-make requirements/*.txt from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --group dev \

@@ -230,7 +230,7 @@ def run(options: Options) -> Section:
                     )
                 )
     return Section(
-        f"{rows:,} mapping rows (messages with their places, fingerprints and claims, random as hashes are, of 160 streams"
+        f"{rows:,} mapping rows (messages with their places, fingerprints and claims: hashes behind a day; of 160 streams"
         f" in up to three numberings), as many deliveries less the 8 % that were skipped, a tenth as many participants."
         f" `sync` of a mailbox with {count:,} mails from a Dovecot into the stub of the Inbox, less a `sync` that finds"
         f" nothing, so that the start-up does not dilute the ratio; {rounds} interleaved rounds, each with mails of its own."

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-QUIET_TURNS = 2
+QUIET_TURNS = 4
 """Turns of the loop that bring nobody before a call begins."""
 
 Item = TypeVar("Item")

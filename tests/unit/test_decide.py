@@ -9,6 +9,7 @@ import pytest
 
 from sync.connector import StreamRole
 from sync.decide import (
+    DAY_BYTES,
     Loaded,
     LookAgain,
     RetryRules,
@@ -57,6 +58,27 @@ def found(**changes: object) -> Found:
 
 
 # ------------------------------------------------------------------ fingerprint and claims
+
+
+@pytest.mark.parametrize(
+    ("date", "later"),
+    [
+        ("Thu, 12 Mar 2026 10:00:00 +0100", "Fri, 13 mar 2026 10:00:00 +0100"),
+        ("31 Jan 2026 10:00", "1 Feb 2026 10:00"),
+        ("2026-03-12T10:00:00Z", "2026-03-13T10:00:00Z"),
+        ("31 Dec 2025", "2026-01-01"),
+    ],
+)
+def test_keys_lie_in_the_order_of_days(date: str, later: str) -> None:
+    first, second = (fingerprint(replace(PARTS, date=one)) for one in (date, later))
+    assert first[:DAY_BYTES] < second[:DAY_BYTES]
+    claims = [claim_of(replace(_seen("1"), fingerprint=mark), 1) for mark in (first, second)]
+    assert [claim[:DAY_BYTES] for claim in claims if claim] == [first[:DAY_BYTES], second[:DAY_BYTES]]
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "0000-00-00", "39 Dec 9999", "9999-19-39", "1" * 5000])
+def test_an_absurd_date_gives_a_fingerprint_like_any_other(date: str) -> None:
+    assert len(fingerprint(replace(PARTS, date=date))) == 16
 
 
 def test_refolded_headers_give_the_same_fingerprint() -> None:
