@@ -105,10 +105,10 @@ class Book:
     async def enter(self, row: Waiting, intent: Intent, answer: outcome.SendOutcome) -> Waiting | None:
         """Books the answer to a send. Returns the row as it waits on, None when it is not pending any more."""
         now = self._clock.now()
+        if isinstance(answer, outcome.Accepted):
+            return await self._accepted(row, intent, answer, now)
         tried = replace(row, attempt=intent.attempt, retry_at=None)
         match answer:
-            case outcome.Accepted():
-                return await self._accepted(row, intent, answer, now)
             case outcome.NotWritten():
                 await self._record(NotWritten(row.delivery_id, intent.attempt, now, answer.code, answer.sentence))
                 if self._lease.valid():  # else it was ours to hold back, and says nothing about the Inbox
