@@ -32,19 +32,19 @@ from bench.parts.site import LANES, Site, site
 NAME = "pipeline"
 TITLE = "The whole way: IMAP → ledger → Inbox"
 NOTES = """
-Where the program's CPU goes (threads' own clocks, 10,000 mails, a tenth of them cold; instrumenting adds a tenth):
-understanding contents 27 %, which the first loop pays, too; the event loop 37 % (rendering 4, HTTP some 8, the hash of what is
-sent 2, checking it and reading the answer 3, choosing the next delivery 2, the rest tasks, futures and handing work to
-threads, some ten callbacks a message); committing intents and results 14 %; recording 6 %; headers read before contents
-4 %; the window 2 %; contents read back 2 %; start-up 2 %. What lies beyond the loop's own work is thus spread thin: no part of it is
-above a seventh. Commits cost some 1.4 ms each plus 65 µs for each delivery's two steps, nearly all of it SQLAlchemy's
-preparing of parameters, and all threads share one interpreter lock.
+Where the program's CPU goes (threads' own clocks in a run of 10,000 mails, a tenth of them cold): understanding contents
+27 %, which the first loop pays, too; the event loop 37 % (rendering 4; HTTP some 7; hashing and checking what is sent
+and reading the answer 4; choosing the next delivery 2; the rest is tasks, futures and handing work to threads, some ten
+callbacks a message); committing intents and results 14 %; recording 6 %; headers read before contents 4 %; the window
+2 %; contents read back 2 %; start-up 2 %. Beyond the loops' own work it is spread thin. A commit costs 1 to 1.5 ms by itself
+and some 70 µs for the two steps of each delivery, two thirds of it within SQLAlchemy; all threads share one interpreter
+lock, so that wall time follows CPU.
 
-The design that would reach the figures: rows of the hot statements handed to the driver as prepared text (SQLAlchemy
-compiles once, and `executemany` takes plain tuples); headers and small contents fetched by one command and understood
-once; contents passed on in memory as long as the spool allows, the ledger's copy being read only after a start; a lane
-as one long task instead of one for each delivery; and understanding in a worker process, which does not lower the CPU but
-uses the second core. An Inbox takes 200 requests a minute: at that rate the program uses less than one part in a hundred of a core.
+The design that would come closer: the few hot statements handed to the driver as prepared text with plain tuples;
+headers and small contents fetched by one command and understood once; contents passed on in memory as long as the spool
+allows, the ledger's copy being read only after a start; a lane as one long task instead of a task for each delivery; and
+understanding in a worker process, which lowers no CPU but uses the second core. An Inbox takes 200 requests a minute:
+at that rate the program uses less than one part in a hundred of a core.
 """
 PROGRAM = "`inbox-sync sync` (SQLite, FULL)"
 UNDERSTANDING = "loop with the program's understanding, keeps nothing"
