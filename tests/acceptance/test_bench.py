@@ -15,11 +15,16 @@ from bench.harness import Section, Table, Target
 from bench.report import as_markdown, put
 from tests.needs import in_ci
 
+LONG = frozenset({"fetch", "pipeline", "scale"})
+"""Those that start a dozen programs, some of them other people's: their long form alone is worth the time."""
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.timeout(400)  # a dozen programs are started one after the other
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.soak) if name in LONG else name for name in names()]
+)
 def test_it_runs_and_writes_its_section(name: str, tmp_path: Path) -> None:
     page = tmp_path / "performance.md"
     done = subprocess.run(
