@@ -19,7 +19,7 @@ from sync.clock import Clock
 from sync.decide import Seen, SourceRules
 from sync.errors import InboxSyncError, MessageError, TemporaryError
 from sync.fetch import FAILURES_IN_A_ROW, FETCH_HUNG, is_about_messages, see_found, with_content
-from sync.ledger import Backfill, BackfillItem, BackfillTerms, Preview, SourceRow
+from sync.ledger import Backfill, BackfillItem, BackfillTerms, LeaseRef, Preview, SourceRow
 from sync.listing import Place, is_aged, is_settled, pieces, places
 from sync.message import Content, Found, Gone, Listed
 from sync.poll import Poller
@@ -51,13 +51,15 @@ class Picked:
 
 
 class Backfiller:
-    """Does one source's backfills."""
+    """Does one source's backfills. `lease`: the source's, without which nothing is written (None where nobody else can
+    be at work)."""
 
-    def __init__(self, poller: Poller, clock: Clock, *, spool_max_bytes: int) -> None:
+    def __init__(self, poller: Poller, clock: Clock, *, spool_max_bytes: int, lease: LeaseRef | None = None) -> None:
         self._poller = poller
         self._ledger = poller.ledger
         self._clock = clock
         self._spool_max_bytes = spool_max_bytes
+        self._lease = lease
 
     async def step(self, job: Backfill, source: SourceRow) -> Step:
         """The next step of an open job. Raises what the connector and the ledger raise: it can be tried again."""
@@ -83,7 +85,7 @@ class Backfiller:
         for place in found:
             if place.row.id not in job.listed and not await self._list_place(job, source, place):
                 return Step.DONE
-        await self._ledger.call(self._ledger.backfills.all_listed, job.id, self._clock.now())
+        await self._ledger.call(self._ledger.backfills.all_listed, job.id, self._clock.now(), lease=self._lease)
         return Step.WORKED
 
     async def _list_place(self, job: Backfill, source: SourceRow, place: Place) -> bool:
@@ -94,9 +96,11 @@ class Backfiller:
             picked = self.pick(source, place, job.terms, piece)
             view = self._poller.terms.view(source, place.row, piece.epoch)
             counts.update(known=len(piece.known), fresh=picked.fresh)
-            if not await self._ledger.call(backfills.add, job.id, view, picked.seen, self._clock.now()):
+            now = self._clock.now()
+            if not await self._ledger.call(backfills.add, job.id, view, picked.seen, now, lease=self._lease):
                 return False
-        await self._ledger.call(backfills.stream_listed, job.id, place.row.id, counts, self._clock.now())
+        now = self._clock.now()
+        await self._ledger.call(backfills.stream_listed, job.id, place.row.id, counts, now, lease=self._lease)
         return True
 
     def pick(self, source: SourceRow, place: Place, terms: BackfillTerms, piece: Listed) -> Picked:
@@ -123,12 +127,12 @@ class Backfiller:
         most = job.terms.most
         brought = job.counts.get("brought", 0)
         if progress.left and most is not None and brought >= most:
-            await self._ledger.call(backfills.drop_rest, job.id, now)
+            await self._ledger.call(backfills.drop_rest, job.id, now, lease=self._lease)
             return Step.WORKED
         if not progress.left:
             if progress.waiting:
                 return Step.WAITS
-            await self._ledger.call(backfills.finish, job.id, now)
+            await self._ledger.call(backfills.finish, job.id, now, lease=self._lease)
             return Step.DONE
         window = self._poller.settings.backfill_window
         room = window - progress.waiting
@@ -155,14 +159,17 @@ class Backfiller:
                 continue
             view = self._poller.terms.view(source, place.row, place.row.epoch)
             if any(item.epoch != view.epoch for item in some):
-                await self._ledger.call(backfills.list_again, job.id, stream_id, now)
+                await self._ledger.call(backfills.list_again, job.id, stream_id, now, lease=self._lease)
                 return Step.WORKED
             contents = await self._load(source, place, [one.seen.external_id for one in some if one.seen.skip is None])
             rules = _without_age(self._poller.terms.rules(source, place.stream, place.row, place.row.epoch))
             left = [one.seen for one in some if not isinstance(contents.get(one.seen.external_id), Gone)]
             vanished += len(some) - len(left)
             groups.append((view, [with_content(one, contents.get(one.external_id), rules) for one in left]))
-        await self._ledger.call(backfills.bring, job.id, groups, [item.id for item in items], now, vanished=vanished)
+        done = [item.id for item in items]
+        await self._ledger.call(
+            backfills.bring, job.id, groups, done, self._clock.now(), vanished=vanished, lease=self._lease
+        )
         return Step.WORKED
 
     async def _load(self, source: SourceRow, place: Place, ids: Sequence[str]) -> Mapping[str, Content]:

@@ -12,7 +12,8 @@ from sync.backfill import Backfiller, Step
 from sync.clock import Clock
 from sync.decide import backoff_seconds
 from sync.errors import InboxSyncError
-from sync.ledger import Backfill, Ledger
+from sync.lease import HeldLease
+from sync.ledger import Backfill, LeaseLost, LeaseRef, Ledger
 from sync.listing import can_load_listed, cannot_list
 from sync.passes import MAX_BACKOFF_SECONDS
 from sync.poll import Poller
@@ -39,7 +40,7 @@ class BackfillJobs:
         ledger: Ledger,
         clock: Clock,
         *,
-        take_lease: Callable[[str], Awaitable[object | None]],
+        take_lease: Callable[[str], Awaitable[HeldLease | None]],
         wake: Callable[[str], None],
         spool_max_bytes: int,
     ) -> None:
@@ -80,21 +81,24 @@ class BackfillJobs:
 
     async def _do(self, name: str) -> None:
         """Does a source's open job until it is done or stopped, or the source is paused or somebody else's."""
-        poller = self._pollers[name]
-        backfiller = Backfiller(poller, self._clock, spool_max_bytes=self._spool_max_bytes)
         failures = 0
-        while (job := await self._open_job(name)) is not None:
+        while (mine := await self._open_job(name)) is not None:
+            job, lease = mine
             fault: InboxSyncError | None = None
             step = Step.WAITS
             try:
-                step = await self._step(backfiller, job)
+                step = await self._step(job, lease.ref)
+            except LeaseLost:
+                log.warning("source.lease_lost", source=name)
+                lease.lost.set()
+                continue
             except InboxSyncError as error:
                 fault = error
             except Exception as error:
                 log.exception("backfill.bug", source=name)
                 fault = bug_of(error)
             if fault is not None or job.code:
-                await self._tell(job, fault)
+                await self._tell(job, fault, lease.ref)
             if fault is not None:
                 failures += 1
                 log.warning("backfill.failed", source=name, code=fault.code, reason=fault.sentence)
@@ -106,25 +110,27 @@ class BackfillJobs:
             elif step is Step.WAITS:
                 await self._clock.sleep(PAUSE_SECONDS)
 
-    async def _open_job(self, name: str) -> Backfill | None:
+    async def _open_job(self, name: str) -> tuple[Backfill, HeldLease] | None:
         try:
             job = await self._ledger.call(self._ledger.backfills.latest, name)
             source = await self._ledger.call(self._ledger.sources.get, name)
             if job is None or not job.is_open or source is None or source.paused:
                 return None
-            return job if await self._take_lease(name) is not None else None
+            lease = await self._take_lease(name)
         except InboxSyncError as error:
             log.warning("backfill.ledger_unavailable", source=name, code=error.code)
             return None
+        return None if lease is None else (job, lease)
 
-    async def _step(self, backfiller: Backfiller, job: Backfill) -> Step:
+    async def _step(self, job: Backfill, lease: LeaseRef) -> Step:
         poller = self._pollers[job.source]
+        backfiller = Backfiller(poller, self._clock, spool_max_bytes=self._spool_max_bytes, lease=lease)
         if not can_load_listed(poller):
             raise cannot_list(poller)
         source = await self._ledger.call(self._ledger.sources.get, job.source)
         return Step.WAITS if source is None else await backfiller.step(job, source)
 
-    async def _tell(self, job: Backfill, fault: InboxSyncError | None) -> None:
+    async def _tell(self, job: Backfill, fault: InboxSyncError | None, lease: LeaseRef) -> None:
         told = NO_FAULT if fault is None else (fault.code, fault.sentence, fault.next_step)
         with contextlib.suppress(InboxSyncError):
-            await self._ledger.call(self._ledger.backfills.tell, job.id, told, self._clock.now())
+            await self._ledger.call(self._ledger.backfills.tell, job.id, told, self._clock.now(), lease=lease)

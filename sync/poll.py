@@ -127,9 +127,11 @@ class Poller:
         return report
 
     @contextlib.asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """The connector to oneself, between passes, for as long as a pass may take. Raises TemporaryError after that."""
+    async def turn(self, lease: LeaseRef | None = None) -> AsyncIterator[None]:
+        """The connector to oneself, between passes, for as long as a pass may take. `lease`: without it nothing is
+        recorded, as in a pass. Raises TemporaryError after that time."""
         async with self._running:
+            self.terms.lease = lease
             try:
                 async with asyncio.timeout(self.settings.pass_timeout_seconds):
                     yield
@@ -141,6 +143,8 @@ class Poller:
                     next_step="nothing: it is tried again; pass_timeout_seconds is the limit",
                     source=self.name,
                 ) from None
+            finally:
+                self.terms.lease = None
 
     def abort(self) -> None:
         """Closes the connector's sockets without waiting."""

@@ -319,9 +319,16 @@ class Runtime:
         known = await self.ledger.call(self.ledger.sources.get, name)
         if known is None or known.paused or not can_load_listed(poller):
             return
-        if await self.keeper.take(f"source:{name}") is None:
+        lease = await self.keeper.take(f"source:{name}")
+        if lease is None:
             return
-        if (await sweep(poller, known, self.clock)).deliveries:
+        try:
+            report = await sweep(poller, known, self.clock, lease.ref)
+        except LeaseLost:
+            log.warning("source.lease_lost", source=name)
+            lease.lost.set()
+            return
+        if report.deliveries:
             self.sides[poller.inbox].wake()
 
     def do_backfills(self) -> None:

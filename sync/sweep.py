@@ -11,7 +11,7 @@ from datetime import timedelta
 import structlog
 
 from sync.clock import Clock
-from sync.ledger import SourceRow
+from sync.ledger import LeaseRef, SourceRow
 from sync.listing import is_aged, is_settled, pieces, places
 from sync.passes import PassReport
 from sync.poll import Poller
@@ -19,8 +19,9 @@ from sync.poll import Poller
 log = structlog.get_logger()
 
 
-async def sweep(poller: Poller, source: SourceRow, clock: Clock) -> PassReport:
-    """Looks back `sweep_days`. Raises what the connector raises; the next sweep looks again."""
+async def sweep(poller: Poller, source: SourceRow, clock: Clock, lease: LeaseRef | None = None) -> PassReport:
+    """Looks back `sweep_days`. Raises what the connector raises (the next sweep looks again), and LeaseLost when another
+    process has taken `lease` over, and nothing was recorded since."""
     report = PassReport(poller.name)
     began = clock.elapsed_seconds()
     since = clock.now() - timedelta(days=poller.settings.sweep_days)
@@ -35,12 +36,12 @@ async def sweep(poller: Poller, source: SourceRow, clock: Clock) -> PassReport:
             report.found += len(piece.found) + len(piece.known)
             report.repeated += len(piece.known)
             if late:
-                async with poller.turn():
+                async with poller.turn(lease):
                     ctx = poller.terms.context(source, place.row)
                     await poller.bring_in(source, place.stream, place.row, ctx, (piece.epoch, late), None, report)
     report.seconds = clock.elapsed_seconds() - began
     counts = {"found": report.found, "new": report.new, "deliveries": report.deliveries}
-    await poller.ledger.call(poller.ledger.sources.swept, poller.name, clock.now(), counts)
+    await poller.ledger.call(poller.ledger.sources.swept, poller.name, clock.now(), counts, lease)
     tell = log.warning if report.new else log.info
     tell("sweep.ended", source=poller.name, found=report.found, new=report.new, deliveries=report.deliveries)
     return report

@@ -15,9 +15,10 @@ from sync.ledger import claims, record, schema
 from sync.ledger.dialect import insert_into
 from sync.ledger.engine import Database
 from sync.ledger.events import new_event, write_events
+from sync.ledger.fence import need_lease
 from sync.ledger.repository import Repository, chunks, reads, writes
 from sync.ledger.revive import find_aged
-from sync.ledger.rows import Backfill, BackfillItem, BackfillTerms, Preview, Progressed, View
+from sync.ledger.rows import Backfill, BackfillItem, BackfillTerms, LeaseRef, Preview, Progressed, View
 from sync.ledger.schema import in_state
 from sync.ledger.sources import need_source
 from sync.ledger.types import key_text
@@ -35,7 +36,8 @@ LISTING, BRINGING, DONE, STOPPED = "listing", "bringing", "done", "stopped"
 
 
 class Backfills(Repository):
-    """The backfills of the ledger. `raw_max_bytes` bounds the raw copies of unreadable messages."""
+    """The backfills of the ledger. `raw_max_bytes` bounds the raw copies of unreadable messages. What does a job says by
+    which `lease` of its source: the methods that take one raise LeaseLost when another process holds it by now."""
 
     def __init__(self, database: Database, raw_max_bytes: int) -> None:
         super().__init__(database)
@@ -89,8 +91,17 @@ class Backfills(Repository):
         )
 
     @writes
-    def tell(self, tx: Connection, backfill_id: int, fault: tuple[str, str, str], now: datetime) -> None:
+    def tell(
+        self,
+        tx: Connection,
+        backfill_id: int,
+        fault: tuple[str, str, str],
+        now: datetime,
+        *,
+        lease: LeaseRef | None = None,
+    ) -> None:
         """What keeps a job from going on, as (code, sentence, next step); empty texts: nothing does."""
+        need_lease(tx, lease)
         code, sentence, next_step = fault
         tx.execute(
             update(schema.backfills)
@@ -99,8 +110,9 @@ class Backfills(Repository):
         )
 
     @writes
-    def finish(self, tx: Connection, backfill_id: int, now: datetime) -> None:
+    def finish(self, tx: Connection, backfill_id: int, now: datetime, *, lease: LeaseRef | None = None) -> None:
         """Everything was brought in and nothing of it waits."""
+        need_lease(tx, lease)
         job = _get(tx, backfill_id)
         if job is not None and job.is_open:
             _end(tx, job, DONE, now)
@@ -147,8 +159,18 @@ class Backfills(Repository):
         return tuple(verdicts.get(one.external_id, (Preview.KNOWN, None)) for one in seen)
 
     @writes
-    def add(self, tx: Connection, backfill_id: int, view: View, seen: Sequence[Seen], now: datetime) -> bool:
+    def add(
+        self,
+        tx: Connection,
+        backfill_id: int,
+        view: View,
+        seen: Sequence[Seen],
+        now: datetime,
+        *,
+        lease: LeaseRef | None = None,
+    ) -> bool:
         """Notes what was listed. What is noted already counts once. False: the job is not open any more."""
+        need_lease(tx, lease)
         job = _get(tx, backfill_id)
         if job is None or not job.is_open:
             return False
@@ -160,17 +182,26 @@ class Backfills(Repository):
 
     @writes
     def stream_listed(
-        self, tx: Connection, backfill_id: int, stream_id: int, counts: Mapping[str, int], now: datetime
+        self,
+        tx: Connection,
+        backfill_id: int,
+        stream_id: int,
+        counts: Mapping[str, int],
+        now: datetime,
+        *,
+        lease: LeaseRef | None = None,
     ) -> None:
         """A stream was listed to its end. `counts`: what of it need not be brought in."""
+        need_lease(tx, lease)
         job = _get(tx, backfill_id)
         if job is not None and stream_id not in job.listed:
             _set(tx, backfill_id, now, listed=json.dumps([*job.listed, stream_id]))
             _count(tx, backfill_id, counts, now)
 
     @writes
-    def all_listed(self, tx: Connection, backfill_id: int, now: datetime) -> None:
+    def all_listed(self, tx: Connection, backfill_id: int, now: datetime, *, lease: LeaseRef | None = None) -> None:
         """Every stream was listed: from now on messages are brought in."""
+        need_lease(tx, lease)
         tx.execute(
             update(schema.backfills)
             .where(_B.id == backfill_id, _B.state == LISTING)
@@ -178,8 +209,11 @@ class Backfills(Repository):
         )
 
     @writes
-    def list_again(self, tx: Connection, backfill_id: int, stream_id: int, now: datetime) -> None:
+    def list_again(
+        self, tx: Connection, backfill_id: int, stream_id: int, now: datetime, *, lease: LeaseRef | None = None
+    ) -> None:
         """A stream was numbered anew: what was listed of it means nothing any more."""
+        need_lease(tx, lease)
         job = _get(tx, backfill_id)
         if job is None or not job.is_open:
             return
@@ -214,9 +248,11 @@ class Backfills(Repository):
         now: datetime,
         *,
         vanished: int = 0,
+        lease: LeaseRef | None = None,
     ) -> int:
         """Records messages of several streams, and takes the items `done` off the list, in one transaction. Returns how
         many deliveries came of it; nothing is done for a job that is not open any more."""
+        need_lease(tx, lease)
         job = _get(tx, backfill_id)
         if job is None or not job.is_open:
             return 0
@@ -235,8 +271,9 @@ class Backfills(Repository):
         return deliveries
 
     @writes
-    def drop_rest(self, tx: Connection, backfill_id: int, now: datetime) -> None:
+    def drop_rest(self, tx: Connection, backfill_id: int, now: datetime, *, lease: LeaseRef | None = None) -> None:
         """The job has brought in as many as it may: what else it listed is left out."""
+        need_lease(tx, lease)
         left = tx.execute(delete(schema.backfill_items).where(_I.backfill_id == backfill_id)).rowcount
         _count(tx, backfill_id, {"left_out": left}, now)
 

@@ -130,8 +130,11 @@ class Sources(Repository):
             write_events(tx, [new_event(kind, now, inbox=row.inbox, source=name, code=end.code, detail=detail)])
 
     @writes
-    def swept(self, tx: Connection, name: str, now: datetime, counts: Mapping[str, int]) -> None:
-        """A sweep was made."""
+    def swept(
+        self, tx: Connection, name: str, now: datetime, counts: Mapping[str, int], lease: LeaseRef | None = None
+    ) -> None:
+        """A sweep was made. Raises LeaseLost when another process polls the source by now."""
+        need_lease(tx, lease)
         tx.execute(update(schema.sources).where(_S.name == name).values(swept_at=now, sweep=json.dumps(dict(counts))))
 
     @writes

@@ -46,4 +46,6 @@ POINTS = (
     Point("migrating", 17, "in a migration", "empty", at=6),
 )
 
-BY_NAME = {point.name: point for point in POINTS}
+FLEET_POINTS = (Point("bringing", 19, "contents of a backfill are loaded, before they are recorded", "imap"),)
+"""For several daemons only: one alone goes on with its backfill, whatever happens to it."""
+BY_NAME = {point.name: point for point in (*POINTS, *FLEET_POINTS)}

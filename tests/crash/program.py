@@ -28,6 +28,7 @@ from sync.delivery import Accepted, Intent, Settled
 from sync.group import Group
 from sync.http import exchange
 from sync.http.wire import WireTransport
+from sync.ledger.backfills import Backfills
 from sync.ledger.commit import Commit
 from sync.ledger.deliveries import Deliveries
 from sync.ledger.messages import Messages
@@ -206,6 +207,8 @@ def install(point: Point, stop: Stop) -> None:  # noqa: C901  a table
             wrap(Deliveries, "commit", before=stop, when=an_adoption)
         case "settled":
             wrap(Deliveries, "commit", after=stop, when=a_resend)
+        case "bringing":
+            wrap(Backfills, "bring", before=stop, when=always)
         case "migrating":
             import alembic.op  # noqa: PLC0415  nothing else needs it
 

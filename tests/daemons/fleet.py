@@ -53,6 +53,7 @@ class Fleet:
         self.sites: dict[str, str] = {}
         self.daemons: list[Running] = []
         self.inbox_settings = ""
+        self.source_settings = 'start = "all"'
         self.daemon_settings = ""
         self._urls: dict[int, str] = {}
         self._begin = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
@@ -145,7 +146,7 @@ class Fleet:
                 more=self.inbox_settings or UNLIMITED,
             )
         for box in self.boxes:
-            text += SOURCE.format(box=box, toml=box.mailboxes.toml())
+            text += SOURCE.format(box=box, toml=box.mailboxes.toml(), more=self.source_settings)
         path.write_text(text)
         return path
 
@@ -275,8 +276,8 @@ SOURCE = """
 [sources.{box.name}]
 inbox = "{box.inbox}"
 every = "200ms"
-start = "all"
 order_wait_seconds = "30s"
+{more}
 {toml}
 """
 """Everything is small and the ratios are kept, but for the lease: so that a take-over takes seconds."""

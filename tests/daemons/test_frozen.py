@@ -5,15 +5,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from sync.ledger import BackfillTerms
 from tests.daemons.fleet import Fleet
 from tests.servers.dovecot import Dovecot
 
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(180)]
 
 MAILS = 8
+BACKFILLED = 24
 CELLS = (
     ("before_first_byte", "taken_over"),
     ("before_first_byte", "all_sent"),
@@ -115,6 +119,44 @@ def test_a_pass_that_is_woken_after_take_over_records_nothing(fleet: Fleet, dove
     fleet.bring(2)
     fleet.wait_until_all_is_sent()
     fleet.assert_each_once_in_order()
+
+
+@pytest.mark.dovecot
+def test_a_backfill_that_is_woken_after_take_over_records_nothing(fleet: Fleet, dovecot: Dovecot) -> None:
+    fleet.source_settings = 'start = "now"'
+    fleet.add("support", inbox="main", customers=4, dovecot=dovecot)
+    fleet.bring(BACKFILLED)
+    first = fleet.start()
+    fleet.wait(lambda: has_passed(fleet), "what is older than the start is known")
+    assert first.stop() == 0
+    jobs = fleet.ledger.backfills
+    job = jobs.start("support", BackfillTerms(datetime.now(UTC) - timedelta(days=30)), datetime.now(UTC))
+    fleet.sandbox.fault("delay", call="messages.send", times=None, seconds=0.3)  # the job is open for a while
+    frozen = fleet.start_frozen("bringing")
+    fleet.start()
+    fleet.wait(lambda: counts(fleet).get("brought") == BACKFILLED, "the other daemon brings it in")
+    before = jobs.latest("support")
+    frozen.wake()
+    fleet.wait(lambda: "source.lease_lost" in frozen.log(), "it notices that the source is not its own")
+    assert before is not None
+    assert before.is_open
+    assert (jobs.latest("support") or job).counts == before.counts
+    fleet.wait(lambda: (jobs.latest("support") or job).state == "done", "the job is done")
+    assert counts(fleet) == before.counts
+    fleet.assert_each_once_in_order()
+    assert not re.search(r"\bbug\b", frozen.log())
+
+
+def has_passed(fleet: Fleet) -> bool:
+    source = fleet.ledger.sources.get("support")
+    return source is not None and source.last_good_pass_at is not None
+
+
+def counts(fleet: Fleet) -> Mapping[str, int]:
+    """What the newest backfill tells of itself."""
+    job = fleet.ledger.backfills.latest("support")
+    assert job is not None
+    return job.counts
 
 
 def cursors(fleet: Fleet) -> list[object]:

@@ -8,7 +8,7 @@ import pytest
 
 from sync.decide import Skip
 from sync.errors import ConfigError, TemporaryError
-from sync.ledger import Backfill, BackfillTerms, Ledger, Mapped, Preview
+from sync.ledger import Backfill, BackfillTerms, LeaseLost, LeaseRef, Ledger, Mapped, Preview
 from sync.states import Reason
 from tests.ledger.conftest import ON_POSTGRESQL, Place
 from tests.ledger.desk import NOON, Desk, loaded
@@ -51,6 +51,26 @@ def bring(desk: Desk, job: Backfill, most: int = 100) -> int:
         ]
         groups.append((desk.view(stream), seen))
     return desk.ledger.backfills.bring(job.id, groups, [one.id for one in items], NOON)
+
+
+def test_whoever_lost_the_source_writes_nothing_of_its_job(desk: Desk, job: Backfill) -> None:
+    lost = LeaseRef("source:support", "us", 1)
+    jobs = desk.ledger.backfills
+    counts = {"known": 1}
+    for write in (
+        lambda: jobs.tell(job.id, ("x", "y", "z"), NOON, lease=lost),
+        lambda: jobs.add(job.id, desk.view(), [desk.seen("1")], NOON, lease=lost),
+        lambda: jobs.stream_listed(job.id, desk.inbox.id, counts, NOON, lease=lost),
+        lambda: jobs.all_listed(job.id, NOON, lease=lost),
+        lambda: jobs.list_again(job.id, desk.inbox.id, NOON, lease=lost),
+        lambda: jobs.bring(job.id, [], [], NOON, vanished=1, lease=lost),
+        lambda: jobs.drop_rest(job.id, NOON, lease=lost),
+        lambda: jobs.finish(job.id, NOON, lease=lost),
+        lambda: desk.ledger.sources.swept("support", NOON, counts, lost),
+    ):
+        with pytest.raises(LeaseLost):
+            write()
+    assert now_of(desk, job) == job
 
 
 def test_a_second_job_of_the_same_terms_is_the_same_and_of_others_is_refused(desk: Desk, job: Backfill) -> None:

@@ -17,7 +17,8 @@ from sync.connector import PassContext, Stream
 from sync.errors import MessageError, TemporaryError
 from sync.follow import Follow
 from sync.jobs import BackfillJobs
-from sync.ledger import Backfill, BackfillTerms, Ledger, MessageFilter
+from sync.lease import LeaseKeeper
+from sync.ledger import Backfill, BackfillTerms, LeaseLost, LeaseRef, Ledger, MessageFilter
 from sync.message import Batch, Found, Json, Listed
 from sync.poll import Poller
 from sync.sweep import sweep
@@ -97,6 +98,18 @@ async def steps(poller: Poller, ledger: Ledger, most: int = 100) -> Step:
         if step is not Step.WORKED:
             return step
     raise AssertionError("it works on and on")
+
+
+def keeper_of(ledger: Ledger) -> LeaseKeeper:
+    return LeaseKeeper(ledger, SystemClock(), lease_seconds=60.0, alone=False, holder="us")
+
+
+def lost_lease(ledger: Ledger) -> LeaseRef:
+    """A lease that was ours until somebody else took it."""
+    ours = ledger.leases.take("source:support", "us", 60.0)
+    assert ours is not None
+    assert ledger.leases.take("source:support", "them", 60.0, force=True) is not None
+    return ours.ref
 
 
 def waiting(ledger: Ledger) -> list[str]:
@@ -208,7 +221,7 @@ async def test_jobs_that_cannot_go_on_say_why_and_go_on_when_they_can(ledger: Le
         {"support": poller},
         ledger,
         SystemClock(),
-        take_lease=lambda _name: asyncio.sleep(0, "ours"),
+        take_lease=keeper_of(ledger).take,
         wake=lambda _name: None,
         spool_max_bytes=10**9,
     )
@@ -249,6 +262,72 @@ async def test_a_sweep_records_what_the_cursor_passed_and_leaves_the_rest(ledger
     (stream,) = ledger.streams.of_source("support")
     assert stream.cursor == "cursor"
     assert (await sweep(poller, after, SystemClock())).new == 0
+
+
+async def test_a_sweep_whose_source_was_taken_over_records_nothing(ledger: Ledger) -> None:
+    archive = Archive(inbox=[("late", NOW - timedelta(hours=4))])
+    archive.hidden = {"late"}
+    poller = await polled(archive, ledger, sweep_days=30)
+    source = ledger.sources.get("support")
+    assert source is not None
+    lost = lost_lease(ledger)
+    with pytest.raises(LeaseLost):
+        await sweep(poller, source, SystemClock(), lost)
+    assert waiting(ledger) == []
+    archive.held["inbox"].clear()
+    with pytest.raises(LeaseLost):
+        await sweep(poller, source, SystemClock(), lost)
+    after = ledger.sources.get("support")
+    assert after is not None
+    assert after.swept_at is None
+    assert (await poller.run_pass()).error is None, "passes have their own lease"
+
+
+async def test_a_backfill_whose_source_was_taken_over_lists_and_records_nothing(ledger: Ledger) -> None:
+    poller = await polled(Archive(inbox=old(3)), ledger)
+    job = ledger.backfills.start("support", TERMS, NOW)
+    source = ledger.sources.get("support")
+    assert source is not None
+    lost = Backfiller(poller, SystemClock(), spool_max_bytes=10**9, lease=lost_lease(ledger))
+    with pytest.raises(LeaseLost):
+        await lost.step(job, source)
+    assert job_of(ledger) == job
+    assert await backfiller_of(poller).step(job, source) is Step.WORKED
+    listed = job_of(ledger)
+    with pytest.raises(LeaseLost):
+        await lost.step(listed, source)
+    assert job_of(ledger) == listed
+    assert waiting(ledger) == []
+
+
+async def test_a_job_that_loses_its_source_is_left_to_who_has_it(ledger: Ledger) -> None:
+    archive = Archive(inbox=old(3))
+    poller = await polled(archive, ledger)
+    ledger.backfills.start("support", TERMS, NOW)
+
+    def taken_over(_ids: Sequence[str]) -> None:
+        lost_lease(ledger)
+
+    archive.on_fetch = taken_over
+    jobs = BackfillJobs(
+        {"support": poller},
+        ledger,
+        SystemClock(),
+        take_lease=lambda name: keeper.take(f"source:{name}"),
+        wake=lambda _name: None,
+        spool_max_bytes=10**9,
+    )
+    keeper = keeper_of(ledger)
+    running = asyncio.create_task(jobs.run())
+    try:
+        await until(lambda: archive.fetched, "it has begun")
+        await until(lambda: all(task.done() for task in jobs._running.values()), "it ends")
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+    assert waiting(ledger) == []
+    assert job_of(ledger).counts.get("brought", 0) == 0
+    assert job_of(ledger).code == "", "nothing is wrong with the job"
 
 
 async def test_an_audit_puts_every_message_in_one_line(ledger: Ledger) -> None:
