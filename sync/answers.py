@@ -122,7 +122,8 @@ class SourceAnswer(TypedDict):
 
 
 class StatusAnswer(TypedDict):
-    """`status`. `daemon` is None when no daemon answers; `ok` is False when something waits for an operator."""
+    """`status`. `daemon` is None when no daemon answers; `ok` is False when something waits for an operator.
+    `backfills`: those that are not finished."""
 
     ok: bool
     version: str
@@ -131,6 +132,7 @@ class StatusAnswer(TypedDict):
     ledger: LedgerAnswer
     inboxes: list[InboxAnswer]
     sources: list[SourceAnswer]
+    backfills: list[BackfillAnswer]
 
 
 class SourceListAnswer(TypedDict):
@@ -178,8 +180,9 @@ class SyncSourceAnswer(TypedDict):
 
     `found`: messages the service showed; `repeated`: of these, known before; `new`: rows written now. `before_horizon`:
     older than the horizon, not even written. Deliveries: `sent` by this run; `pending`, `unknown`, `held`, `dead`: where
-    this source's deliveries stand now, besides. `skipped` and `dead_messages`: messages of this run by reason. `late`:
-    sent out of order, and flagged. A dry run sends and records nothing: `new` and `skipped` say what would happen.
+    this source's deliveries stand now, besides (what a backfill still sends is not pending here). `skipped` and
+    `dead_messages`: messages of this run by reason. `late`: sent out of order, and flagged. A dry run sends and records
+    nothing: `new` and `skipped` say what would happen.
     """
 
     name: str

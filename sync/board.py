@@ -269,11 +269,12 @@ class Board:
             lane.put(self._with_mapping(kept))
         self._offer_all({key})
 
-    def next_wake_at(self, now: datetime) -> datetime | None:
-        """When something that only waits for time may move, None when nothing does."""
+    def next_wake_at(self, now: datetime, *, with_backfill: bool = True) -> datetime | None:
+        """When something that only waits for time may move, None when nothing does. Without `with_backfill`: in lanes
+        where something live waits."""
         moments = []
         for lane in self._lanes.values():
-            if lane.busy:
+            if lane.busy or (lane.backfill and not with_backfill):
                 continue
             head = lane.head()
             if waits_for_retry(head, now) and head.retry_at is not None:
@@ -299,9 +300,10 @@ class Board:
             or not is_released(lane.head(), self._known_until(lane.head().source), now)
         )
 
-    def all_wait_for_retry(self, now: datetime) -> bool:
-        """Whether every lane is held by a delivery that was refused and waits for its next try."""
-        return all(lane.waits(now) for lane in self._lanes.values())
+    def all_wait_for_retry(self, now: datetime, *, with_backfill: bool = True) -> bool:
+        """Whether every lane is held by a delivery that was refused and waits for its next try. Without `with_backfill`:
+        every one where something live waits."""
+        return all(lane.waits(now) for lane in self._lanes.values() if with_backfill or not lane.backfill)
 
     # ------------------------------------------------------------------ inside
 

@@ -116,6 +116,8 @@ class Deliverer:
         self._stale = True
         self._refreshing = False
         self._window_full = False
+        self._only_live = False
+        """Whether the window held nothing but live rows, so that there may be more of them."""
         self._stopping = False
 
     # ------------------------------------------------------------------ life
@@ -171,17 +173,18 @@ class Deliverer:
         """Whether a task of this deliverer sends it now and will record what came of it."""
         return delivery_id in self._at_work
 
-    @property
-    def quiet(self) -> bool:
-        """Nothing is at work, and all that was read from the ledger waits for a try that lies far ahead."""
-        if self._sending or self._resolving or self._refreshing:
+    def is_quiet(self, *, with_backfill: bool = True) -> bool:
+        """Nothing is at work, and all that was read from the ledger waits for a try that lies far ahead. Without
+        `with_backfill`: nothing live, and nothing that something live waits for."""
+        at_work = self._sending | self._resolving
+        if self._refreshing or (at_work if with_backfill else at_work - self._for_backfill):
             return False
-        if self._stale or self._signals.uncertain or self._window_full:
+        if self._stale or self._signals.uncertain or (self._window_full and (with_backfill or self._only_live)):
             return False
         now = self._clock.now()
-        wake_at = self.board.next_wake_at(now)
+        wake_at = self.board.next_wake_at(now, with_backfill=with_backfill)
         soon = wake_at is not None and wake_at - now < timedelta(seconds=QUIET_AFTER_SECONDS)
-        return self.board.all_wait_for_retry(now) and not soon
+        return self.board.all_wait_for_retry(now, with_backfill=with_backfill) and not soon
 
     async def _step(self) -> None:
         if self._health.parked is not None:
@@ -224,6 +227,7 @@ class Deliverer:
         self._known_until.clear()
         self._known_until.update(releases)
         self._window_full = len(rows) >= limit
+        self._only_live = not any(row.backfill for row in rows[:limit])  # live comes first
         if not self._window_full:
             self.board.forget_missing({row.delivery_id for row in rows} | ended)
         blocking = [row for row in wire if self._blocks(row)]

@@ -90,6 +90,7 @@ class OnTheWire:
     changed_at: datetime | None = None
     looks: int = 0
     resends: int = 0
+    backfill: bool = False
 
 
 @dataclass(frozen=True, slots=True)

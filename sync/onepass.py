@@ -5,6 +5,7 @@ Its dry run looks at the sources as a pass would, and records and sends nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
@@ -28,8 +29,9 @@ PARKED_FOR_GOOD = frozenset({"inbox.credentials_refused", "inbox.not_permitted",
 
 
 class OnePass:
-    """One `sync`. `poll` makes a pass of a source, `is_given_up` tells whether nobody goes on with `runtime`, so that
-    waiting for it would not end."""
+    """One `sync`. It waits for live mail; a backfill goes on for as long as it takes, whoever syncs meanwhile. `poll`
+    makes a pass of a source, `is_given_up` tells whether nobody goes on with `runtime`, so that waiting for it would not
+    end."""
 
     def __init__(
         self,
@@ -134,7 +136,7 @@ class OnePass:
         """Whether nothing of this inbox can move now. Where another process delivers, the ledger tells."""
         side = self._runtime.sides[inbox]
         if side.serving is not None:
-            return await side.quiet()
+            return await side.is_quiet(with_backfill=False)
         if side.trouble is not None:
             raise side.trouble  # it would be waited for without end
         status: Status = await self._ledger.call(self._ledger.overview.status)
@@ -167,17 +169,19 @@ async def preview(runtime: Runtime, names: Sequence[str], on_progress: OnProgres
 
 
 def _open_deliveries(status: Status, inboxes: set[str]) -> int:
-    return sum(
-        count
-        for row in status.inboxes
-        if row.inbox.name in inboxes
-        for state, count in row.deliveries.items()
-        if state in OPEN_DELIVERY_STATES
-    )
+    """Those of live mail."""
+    mine = [row for row in status.inboxes if row.inbox.name in inboxes]
+    everything = sum(n for row in mine for state, n in row.deliveries.items() if state in OPEN_DELIVERY_STATES)
+    return everything - sum(n for row in mine for states in row.backfilled.values() for n in states.values())
 
 
 def _by_source(status: Status) -> dict[str, dict[str, int]]:
-    return {row.source.name: dict(row.deliveries) for row in status.sources}
+    """Deliveries by state; of those that are open, only live mail's."""
+    counts = {row.source.name: Counter(row.deliveries) for row in status.sources}
+    for row in status.inboxes:
+        for source, states in row.backfilled.items():
+            counts[source].subtract(states)
+    return {source: dict(states) for source, states in counts.items()}
 
 
 def _progress(stage: str, about: str, done: int, total: int | None, sentence: str) -> Progress:

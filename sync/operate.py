@@ -152,7 +152,12 @@ class Operator:
             "ledger": {"url": self._ledger.url, "revision": schema.revision, "head": schema.head},
             "inboxes": inboxes,
             "sources": sources,
+            "backfills": await self._backfills(),
         }
+
+    async def _backfills(self) -> list[BackfillAnswer]:
+        jobs = await self._ledger.call(self._ledger.backfills.open)
+        return [await self._follow(job.source).look() for job in jobs if job.source in self._loaded.settings.sources]
 
     def _sources(self, status: Status) -> list[SourceAnswer]:
         known = {row.source.name: source_answer(row) for row in status.sources}

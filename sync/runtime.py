@@ -150,16 +150,18 @@ class InboxSide:
         await self.client.aclose()
         await self._http.aclose()
 
-    async def quiet(self) -> bool:
-        """Whether nothing of this inbox can move now: all is final, or waits for a retry, or the inbox is parked."""
+    async def is_quiet(self, *, with_backfill: bool = True) -> bool:
+        """Whether nothing of this inbox can move now: all is final, or waits for a retry, or the inbox is parked. Without
+        `with_backfill`: nothing but backfills."""
         serving = self.serving
         if serving is None:
             return False
         if serving.health.parked is not None:
             return True
-        if not serving.deliverer.quiet or serving.reconciler.busy:
+        if not serving.deliverer.is_quiet(with_backfill=with_backfill) or serving.reconciler.busy:
             return False
-        return not await self._ledger.call(self._ledger.deliveries.on_the_wire, self.name)
+        wire = await self._ledger.call(self._ledger.deliveries.on_the_wire, self.name)
+        return not any(with_backfill or not row.backfill for row in wire)
 
     async def _serve(self, lease: HeldLease) -> None:
         health = InboxHealth(self.name, self.settings, self._ledger, self._clock, lease.valid)
@@ -340,7 +342,7 @@ class Runtime:
         side = self.sides[self.pollers[source].inbox]
         most = self.loaded.settings.ledger.spool_max_bytes
         while await self.ledger.call(self.ledger.messages.spooled_bytes) >= most:
-            if await side.quiet():
+            if await side.is_quiet():
                 return False
             await self.clock.sleep(SPOOL_WAIT_SECONDS)
         return True

@@ -51,6 +51,17 @@ def show_backfill(out: Console, answer: BackfillAnswer) -> None:
         faults(out, [(f"source {source}", answer["fault"])])
 
 
+def backfill_line(answer: BackfillAnswer) -> str:
+    """How far an unfinished backfill is, for `status`."""
+    begun = f"{plain(answer['source'])}: backfill since {local(answer['since'])}"
+    if answer["state"] == "listing":
+        told = f"{begun} is listing, {answer['listed']} so far"
+    else:
+        told = f"{begun}, {answer['left']} to load, {answer['waiting']} to send, about {span(answer['seconds'])} to go"
+    fault = answer["fault"]
+    return told if fault is None else f"{told}; it waits: {fault['sentence']} ({fault['code']})"
+
+
 def _lines(answer: BackfillAnswer, *, dry: bool) -> list[tuple[int, str]]:
     return [
         (answer["messages"], "would be sent" if dry else "brought in"),

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from sync.answers import CheckAnswer, FaultAnswer, InboxAnswer, SourceAnswer, SourceListAnswer, StatusAnswer
+from sync.cli.show_older import backfill_line
 from sync.cli.tables import WIDE, Column, faults, indented, numbers, say, state, table
 from sync.cli.words import ago, count, local, plain, reasons
 
@@ -31,6 +32,8 @@ def show_status(out: Console, answer: StatusAnswer) -> None:
         if late:
             swept = ago(source["swept_at"], now)
             say(out, f"{source['name']}: the sweep {swept} brought in {late} that the service had shown late", "dim")
+    for backfill in answer["backfills"]:
+        say(out, backfill_line(backfill), "dim")
     faults(out, _faults(answer["inboxes"], answer["sources"]))
 
 

@@ -363,6 +363,7 @@ def _on_the_wire(row: Row[*tuple[object, ...]]) -> OnTheWire:
         changed_at=row.updated_at,
         looks=row.looks,
         resends=row.resends,
+        backfill=row.backfill,
     )
 
 
@@ -407,6 +408,7 @@ def _wire_query(inbox: str) -> Select[*tuple[object, ...]]:
             _D.updated_at,
             _D.looks,
             _D.resends,
+            _D.backfill,
         )
         .join(schema.participants, _P.id == _D.participant_id)
         .join(schema.sources, _S.id == _D.source_id)

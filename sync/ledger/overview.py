@@ -18,6 +18,7 @@ from sync.ledger.tallies import DELIVERY, MESSAGE, TallyKey, read_tallies
 from sync.states import ON_THE_WIRE_STATES, DeliveryState, MessageState
 
 _D = schema.deliveries.c
+_S = schema.sources.c
 _T = schema.streams.c
 
 
@@ -58,7 +59,23 @@ def _inbox_status(tx: Connection, row: InboxRow, tallies: Mapping[TallyKey, int]
                 _D.inbox == row.name, in_state(_D.state, *ON_THE_WIRE_STATES), _D.state == DeliveryState.UNKNOWN
             )
         ).scalar_one(),
+        backfilled=_backfilled(tx, row.name),
     )
+
+
+def _backfilled(tx: Connection, inbox: str) -> Mapping[str, Mapping[str, int]]:
+    """Bounded by the windows of backfills; each part has a partial index."""
+    counts: dict[str, dict[str, int]] = {}
+    for states in ((DeliveryState.PENDING,), tuple(ON_THE_WIRE_STATES)):
+        query = (
+            select(_S.name, _D.state, func.count())
+            .join(schema.sources, _S.id == _D.source_id)
+            .where(_D.inbox == inbox, in_state(_D.state, *states), _D.backfill)
+            .group_by(_S.name, _D.state)
+        )
+        for source, state, count in tx.execute(query):
+            counts.setdefault(source, {})[state] = count
+    return counts
 
 
 def _source_status(row: SourceRow, tallies: Mapping[TallyKey, int], before_horizon: int) -> SourceStatus:

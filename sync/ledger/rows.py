@@ -424,7 +424,8 @@ class Moved(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class InboxStatus:
     """One inbox and how many of its deliveries are in which state; the oldest one that is not final, by arrival; why its
-    held ones are held; since when the outcome of a send has been unknown for longest."""
+    held ones are held; since when the outcome of a send has been unknown for longest; and how many of its deliveries
+    that are not final belong to backfills, by source and state."""
 
     inbox: InboxRow
     deliveries: Mapping[str, int]
@@ -432,6 +433,7 @@ class InboxStatus:
     oldest_pending_seen_at: datetime | None
     held: Mapping[str, int] = field(default_factory=dict)
     oldest_unknown_at: datetime | None = None
+    backfilled: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,6 +152,39 @@ def test_a_daemon_killed_again_and_again_goes_on_and_live_mail_overtakes(
     assert program.json("audit", "support", "--since", SINCE)["missing"] == 0
 
 
+def test_a_sync_typed_during_a_backfill_waits_for_live_mail_only_and_status_tells_of_it(
+    tmp_path: Path, sandbox: Sandbox, mailbox: Dovecot
+) -> None:
+    bag = old_bag(200, seed=26)
+    put(mailbox, bag.mails)
+    program = made(tmp_path, sandbox, mailbox, inbox="lanes = 8")
+    program.sync()
+    sandbox.fault("delay", call="messages.send", times=None, seconds=0.2)
+    daemon = program.daemon().ready()
+    following = subprocess.Popen(
+        program.command("backfill", "support", "--since", SINCE),
+        env=program._env(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        daemon.wait_for(lambda: stored(sandbox) > 5, "the backfill has begun")
+        live = Mailbag(seed=27, customers_count=3, begin=datetime.now(UTC).replace(microsecond=0))
+        live.customers = [Customer(one.number, (f"new{one.number}@example.com",)) for one in live.customers]
+        put(mailbox, live.more(3, outgoing_share=0))
+        (told,) = rows(program.sync()["sources"])
+        assert len(live_tokens(sandbox)) == 3
+        assert told["pending"] == 0
+        (running,) = rows(program.json("status")["backfills"])
+        assert running["state"] == "bringing"
+        assert "support: backfill since" in program.run("status").stdout
+        assert stored(sandbox) < bag.deliveries(), "it did not wait for the backfill"
+    finally:
+        following.kill()
+        following.wait()
+        daemon.kill()
+
+
 def stored(sandbox: Sandbox) -> int:
     return int(str(sandbox.stats()["messagesStored"]))
 

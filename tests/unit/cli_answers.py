@@ -72,6 +72,7 @@ def status() -> StatusAnswer:
             source("archive", state="parked", fault=REFUSED),
             source("night", paused=True, last_good_pass_at=None),
         ],
+        "backfills": [],
     }
 
 

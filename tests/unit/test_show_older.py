@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from sync.answers import AuditAnswer, BackfillAnswer
 from sync.cli.app import app
-from sync.cli.show_older import show_audit, show_backfill
+from sync.cli.show_older import backfill_line, show_audit, show_backfill
 from sync.cli.tables import console
 from sync.errors import ConfigError
 
@@ -34,6 +34,17 @@ def test_a_running_backfill_says_how_far_it_is() -> None:
                   "7 known to the ledger", "510 deliveries so far, 60 of them wait, 1 failed", "about 10 min",
                   "message list --failed"):  # fmt: skip
         assert words in text, text
+
+
+def test_status_tells_of_a_running_backfill_in_a_line() -> None:
+    def line(**changes: object) -> str:
+        return backfill_line(cast("BackfillAnswer", {**BACKFILL, **changes}))
+
+    assert line().startswith("support: backfill since ")
+    assert line().endswith(", 395 to load, 60 to send, about 10 min to go")
+    assert line(state="listing").endswith(" is listing, 900 so far")
+    fault = {"code": "x.away", "sentence": "it is away", "next_step": "bring it back"}
+    assert line(fault=fault).endswith("; it waits: it is away (x.away)")
 
 
 def test_a_dry_run_says_that_nothing_happened_and_how_long_it_takes() -> None:
