@@ -38,8 +38,10 @@ class InboxClient:
         self.budget = budget
         self._base_url = settings.base_url
         self._calls = Calls(name, settings, http, budget, clock)
-        self.app_id = settings.app_id or "" if settings.auth == "app" else ""
-        """Our app's id: from the settings, or learnt from the answer to a send; "" as long as it is unknown."""
+        self.app_id = ""
+        """Our app's id as the Inbox writes it into messages, learnt from the answers to sends; "" as long as it is unknown.
+        The id in the settings is for signing in: that both are written alike is documented nowhere, and where they are
+        not, reading back would never find a message of ours, and each would be sent again."""
 
     async def resolve(self, participant: Participant, known: Mapping | None = None) -> Mapping:
         """The participant's contact and conversation, made when there are none.
@@ -97,7 +99,7 @@ class InboxClient:
                 return replace(outcome, code=error.code, sentence=error.sentence, next_step=error.next_step)
         if isinstance(outcome, Unauthorised):
             return replace(outcome, renewed=renewed)
-        if isinstance(outcome, Accepted) and outcome.app_id and not self.app_id:
+        if isinstance(outcome, Accepted) and outcome.app_id:
             self.app_id = outcome.app_id
         return outcome
 

@@ -387,6 +387,14 @@ async def test_the_apps_id_is_learnt_from_an_answer() -> None:
     assert stub.client.app_id == "app-9"
 
 
+async def test_what_the_inbox_calls_our_app_counts_not_what_the_settings_call_it() -> None:
+    answer: Json = {"message": stored(message_body(), appId="APP-1")}
+    stub = Stub(app_handler(200, body=answer), auth="app")
+    assert stub.client.app_id == "", "nothing is known of it before the first answer"
+    await stub.client.send(message_body(), may_write=lambda: True)
+    assert stub.client.app_id == "APP-1"
+
+
 # Reading back
 
 
