@@ -7,6 +7,7 @@ process queue on a lock of their own, because SQLite's busy handler sleeps and i
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import socket
@@ -382,6 +383,12 @@ RETRIED_STATES = frozenset({"40001", "40P01", "55P03"})
 """PostgreSQL: serialization failure, deadlock, lock not available (appendix A of its manual)."""
 
 
+def _disk_full(path: str) -> LedgerError:
+    return LedgerError(
+        f"the disk that holds {path} is full", code="ledger.disk_full", next_step="make room; nothing was lost"
+    )
+
+
 def sqlite_problem(primary: int | None, path: str, words: str) -> LedgerError | None:
     """What a result code of SQLite (sqlite.org/rescode.html) means to an operator; None where it is a bug."""
     if primary in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
@@ -391,9 +398,7 @@ def sqlite_problem(primary: int | None, path: str, words: str) -> LedgerError | 
             next_step="stop the daemon and restore the newest backup; keep the damaged file",
         )
     if primary == sqlite3.SQLITE_FULL:
-        return LedgerError(
-            f"the disk that holds {path} is full", code="ledger.disk_full", next_step="make room; nothing was lost"
-        )
+        return _disk_full(path)
     if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
         return LedgerError(
             f"{path} cannot be written: {words}",
@@ -534,7 +539,9 @@ def _check_path(path: Path) -> None:
 
 
 def sqlite_os_problem(path: Path, error: OSError) -> LedgerError:
-    """An error of the operating system about the database file."""
+    """An error of the operating system about the database file, or one beside it."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _disk_full(str(path))
     return LedgerError(
         f"{path} cannot be opened: {error.strerror or error}",
         code="ledger.path",

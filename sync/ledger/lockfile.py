@@ -38,10 +38,14 @@ class WriterLock:
         except OSError as error:
             os.close(fd)
             raise sqlite_os_problem(self.path, error) from error
-        give_to_owner(fd, self._database)
         holder = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "started_at": now.isoformat()})
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, holder.encode(), 0)
+        try:
+            give_to_owner(fd, self._database)
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, holder.encode(), 0)
+        except OSError as error:
+            os.close(fd)
+            raise sqlite_os_problem(self.path, error) from error
         self._fd = fd
 
     def release(self) -> None:

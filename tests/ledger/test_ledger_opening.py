@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import sqlite3
@@ -223,6 +224,18 @@ def test_a_full_disk_is_named_and_nothing_is_half_written(tmp_path: Path) -> Non
     ledger = Ledger.open(settings(tmp_path / "ledger.db"))
     assert ledger.messages.list(MessageFilter()) == ()
     ledger.close()
+
+
+def test_a_disk_that_is_full_when_the_daemon_starts_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_fd: int, _data: bytes, _offset: int) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    Ledger.open(settings(tmp_path / "ledger.db")).close()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", full)
+        error = refused(f"sqlite:///{tmp_path / 'ledger.db'}")
+    assert (error.code, error.exit_code) == ("ledger.disk_full", 69)
+    Ledger.open(settings(tmp_path / "ledger.db"), writer=True).close()
 
 
 def test_another_program_that_holds_the_file_too_long_is_temporary(tmp_path: Path) -> None:
