@@ -3,7 +3,8 @@
 Pure, in memory, rebuilt from the ledger at any time. It holds the order of DESIGN.md §2:
 
 * one delivery of a lane (a conversation) at a time, in the order of `OrderKey`;
-* the head of a lane that waits for a retry or for its sibling streams holds the lane;
+* the head of a lane that waits for a retry or for its sibling streams holds the lane, also while its participant is
+  to be asked for anew before that retry;
 * several participants may turn out to be one contact, and so one lane. So a delivery waits while an earlier one
   belongs to a participant whose conversation is not known yet: the *frontier*;
 * live before backfill, a lane with both counting as live: its live delivery waits behind the backfill before it, which
@@ -27,7 +28,19 @@ class _Lane:
     """The deliveries of one conversation, or of one participant that is not resolved yet, in order. Never empty
     while the board knows it."""
 
-    __slots__ = ("_order", "aside", "asleep", "busy", "key", "live", "offered", "postponed_at", "resolve_at", "rows")
+    __slots__ = (
+        "_order",
+        "aside",
+        "asleep",
+        "before",
+        "busy",
+        "key",
+        "live",
+        "offered",
+        "postponed_at",
+        "resolve_at",
+        "rows",
+    )
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -39,6 +52,8 @@ class _Lane:
         self.resolve_at: datetime | None = None
         self.aside = False
         self.asleep: datetime | None = None
+        self.before: str | None = None
+        """Of a participant that is to be asked for anew: the conversation it had."""
         self._order: list[tuple[OrderKey, int]] = []
 
     def put(self, row: Waiting) -> None:
@@ -105,6 +120,7 @@ class Board:
         self._to_resolve: list[tuple[bool, OrderKey, str]] = []
         self._asleep: list[tuple[datetime, str]] = []
         self._resolved_until: datetime | None = None
+        self._renewing: dict[str, set[str]] = {}
         self._turn: list[str] = []
         self._frontiers: tuple[OrderKey | None, OrderKey | None] = (None, None)
         self._frontier_known = False
@@ -161,6 +177,12 @@ class Board:
         if lane.key.removeprefix("c:") in self._on_the_wire:
             return True
         return bool(self._awaited) and any(row.participant_id in self._awaited for row in lane.rows.values())
+
+    def _is_held(self, lane: _Lane, now: datetime) -> bool:
+        """Whether an earlier delivery into this conversation was refused and waits for its next try: before it its
+        participant is asked for anew, and until then it stands in a lane of its own."""
+        earlier = (self._lanes[key].head() for key in self._renewing.get(lane.key.removeprefix("c:"), ()))
+        return any(waits_for_retry(head, now) and head.order < lane.head().order for head in earlier)
 
     # ------------------------------------------------------------------ resolving
 
@@ -303,7 +325,8 @@ class Board:
     def all_wait_for_retry(self, now: datetime, *, with_backfill: bool = True) -> bool:
         """Whether every lane is held by a delivery that was refused and waits for its next try. Without `with_backfill`:
         every one where something live waits."""
-        return all(lane.waits(now) for lane in self._lanes.values() if with_backfill or not lane.backfill)
+        lanes = (lane for lane in self._lanes.values() if with_backfill or not lane.backfill)
+        return all(lane.waits(now) or self._is_held(lane, now) for lane in lanes)
 
     # ------------------------------------------------------------------ inside
 
@@ -333,6 +356,20 @@ class Board:
         if key.startswith("p:"):
             self._frontier_known = False
             self._offer_to_resolve(key)
+            self._note_renewal(lane, row.conversation_id)
+
+    def _note_renewal(self, lane: _Lane, conversation_id: str | None) -> None:
+        """Which conversation a participant had that is to be asked for anew; None: none, or no more."""
+        if lane.before == conversation_id:
+            return
+        if lane.before is not None:
+            self._renewing[lane.before].discard(lane.key)
+            if not self._renewing[lane.before]:
+                del self._renewing[lane.before]
+            self._offer_all({_conversation_key(lane.before)})
+        lane.before = conversation_id
+        if conversation_id is not None:
+            self._renewing.setdefault(conversation_id, set()).add(lane.key)
 
     def _take_out(self, delivery_id: int) -> None:
         key = self._lane_of.pop(delivery_id)
@@ -341,6 +378,7 @@ class Board:
         if not lane.rows:
             del self._lanes[key]
             self._unresolved.discard(key)
+            self._note_renewal(lane, None)
         if key.startswith("p:"):
             self._frontier_known = False
             self._offer_to_resolve(key)
@@ -380,6 +418,9 @@ class Board:
                 continue
             head = lane.head()
             if head.order != order or lane.backfill != backfill or waits_for_retry(head, now):
+                self._pop_offer(heap)
+                continue
+            if self._is_held(lane, now):
                 self._pop_offer(heap)
                 continue
             if frontier is not None and order > frontier:

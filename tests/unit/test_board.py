@@ -340,3 +340,32 @@ def test_backfill_can_be_left_out_and_what_inherits_live_priority_is_not() -> No
     assert row.delivery_id == 2
     assert made.next_send(NOW, with_backfill=False) is None
     assert made.next_resolve(NOW, with_backfill=False) is None
+
+
+def test_a_refused_delivery_holds_its_conversation_while_its_participant_is_asked_for_anew() -> None:
+    """Two addresses of one contact: what is refused from one of them is not passed by what came later from the other."""
+    made = board(waiting(1), waiting(2, participant=2))
+    refused = made.next_send(NOW)
+    assert refused is not None
+    retry_at = NOW + timedelta(seconds=5)
+    made.finish_send(refused, replace(refused, failures=1, retry_at=retry_at, resolved_at=None))
+    made.forget_mapping(refused.participant_id, NOW)
+    assert send_all(made) == []
+    assert made.all_wait_for_retry(NOW)
+    assert made.next_wake_at(NOW) == retry_at
+    made.reoffer()
+    again = made.next_resolve(retry_at)
+    assert again is not None
+    made.finish_resolve(again, "k", "c1", retry_at)
+    assert send_all(made, retry_at) == [1, 2]
+
+
+def test_a_refused_delivery_that_is_given_up_frees_its_conversation() -> None:
+    made = board(waiting(1), waiting(2, participant=2))
+    refused = made.next_send(NOW)
+    assert refused is not None
+    made.finish_send(refused, replace(refused, failures=1, retry_at=NOW + timedelta(seconds=5), resolved_at=None))
+    made.forget_mapping(refused.participant_id, NOW)
+    assert send_all(made) == []
+    made.forget_missing({2})
+    assert send_all(made) == [2]

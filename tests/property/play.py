@@ -1,0 +1,477 @@
+"""A mailbox, daemons, a ledger and an Inbox in virtual time, with a word for everything that may happen to them.
+
+The state machine says these words in any order; what it found is told with them in `test_found_by_the_machine.py`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import text
+
+from sync.ledger import Ledger
+from sync.sandbox.conversations import Who, conversation_id
+from tests.property.mailbox import OWN, Mail, Mailbox
+from tests.property.process import (
+    BURST,
+    LEASE_SECONDS,
+    MAX_ATTEMPTS,
+    MAX_RESENDS,
+    REQUESTS_PER_MINUTE,
+    SOURCE,
+    Process,
+    Trap,
+)
+from tests.property.site import Site
+from tests.property.world import World
+
+ADA, ADA_AT_HOME, BOB, CLEO = "ada@example.com", "ada@home.example", "bob@example.com", "cleo@example.com"
+CUSTOMERS = (ADA, ADA_AT_HOME, BOB, CLEO)
+QUIET_WITHIN_SECONDS = 3600.0
+"""Healed, everything has to be done within this (virtual) time."""
+RACE_SECONDS = 20.0
+"""A message that became visible out of turn may be passed by what was already on its way: a pass and a look into the
+ledger long."""
+APART_SECONDS = 0.01
+"""No two messages arrive at once."""
+LONG_BEFORE_SECONDS = 1800.0
+"""What was in the Inbox before the first daemon began is this much older."""
+SAME_TEXT = "Thank you!"
+
+
+@dataclass
+class Told:
+    """What the story of this play allows: see `Play.check`."""
+
+    dropped: set[int] = field(default_factory=set)
+    revived: set[int] = field(default_factory=set)
+    refusals: int = 0
+    starts: list[float] = field(default_factory=list)
+    merged: bool = False
+
+
+class Play:
+    """`shared`: several daemons on one ledger, by leases; else one alone, which a kernel lock protects."""
+
+    def __init__(self, open_ledger: Callable[..., Ledger], *, shared: bool, bugs: list[str]) -> None:
+        self._open_ledger = open_ledger
+        self.shared = shared
+        self.world = World()
+        self.site = Site(self.world)
+        self.mailbox = Mailbox(self.world)
+        self.mails: list[Mail] = []
+        self.told = Told()
+        self.daemons: dict[str, Process] = {}
+        self.buried: list[Process] = []
+        self.created: dict[int, float] = {}
+        self.bugs = bugs
+        self._starts = 0
+        ada = self.site.sandbox.seed_contact([ADA, ADA_AT_HOME], name="Ada")
+        bob = self.site.sandbox.seed_contact(BOB, name="Bob")
+        self.from_before = {self.site.sandbox.seed_message(SAME_TEXT, contact_id=contact) for contact in (ada, bob)}
+        """Messages of another program, or of an earlier ledger, that say what others will say, too."""
+        self.world.run(LONG_BEFORE_SECONDS)
+        self.desk = self._open_ledger(writer=False, now=self.world.wall_clock)
+        self.start("one")
+
+    # ------------------------------------------------------------------ the mailbox
+
+    def mail(
+        self,
+        author: str,
+        *to: str,
+        text: str = "",
+        age: float = 0.0,
+        late: bool = False,
+        ghost: bool = False,
+    ) -> Mail:
+        self.world.run(APART_SECONDS)
+        number = len(self.mails) + 1
+        made = Mail(number, text or f"hello [{number}]", author, to or (OWN,), self.world.now - age, late, ghost)
+        self.mails.append(made)
+        return made
+
+    def arrive(self, author: str, *, same: bool = False) -> None:
+        self.mailbox.append("INBOX", self.mail(author, text=SAME_TEXT if same else ""))
+
+    def reply(self, *to: str, copied: bool = False) -> None:
+        mail = self.mail(OWN, *to)
+        if copied:
+            self.mailbox.append("INBOX", mail)
+        self.mailbox.append("Sent", mail)
+
+    def arrive_with_old_date(self, author: str, stream: str, age: float) -> None:
+        self.mailbox.append(stream, self.mail(author, age=age, late=True))
+
+    def arrive_unseen(self, author: str, seconds: float) -> None:
+        self.mailbox.append("Archive", self.mail(author, late=True), hidden_for=seconds)
+
+    def ghost(self, author: str) -> None:
+        self.mailbox.append("INBOX", self.mail(author, ghost=True))
+
+    def move(self, stream: str, which: int) -> None:
+        uids = [uid for uid, mail in self.mailbox.boxes[stream].mails.items() if not mail.outgoing and not mail.ghost]
+        if uids:
+            self.mailbox.move(stream, uids[which % len(uids)], "Archive" if stream == "INBOX" else "INBOX")
+
+    def delete(self, stream: str, which: int) -> None:
+        uids = list(self.mailbox.boxes[stream].mails)
+        if uids:
+            self.mailbox.remove(stream, uids[which % len(uids)])
+
+    # ------------------------------------------------------------------ the Inbox
+
+    def merge_contacts(self, target: int, source: int) -> None:
+        ids = [str(contact["id"]) for contact in self.site.sandbox.contacts()]
+        if len(ids) > 1 and target % len(ids) != source % len(ids):
+            self.site.sandbox.merge_contacts(ids[target % len(ids)], ids[source % len(ids)])
+            self.told.merged = True
+
+    def merge_conversations(self, target: int, source: int) -> None:
+        ids = [conversation["id"] for conversation in self.site.sandbox.conversations()]
+        if len(ids) > 1 and target % len(ids) != source % len(ids):
+            self.site.sandbox.merge_conversations(ids[target % len(ids)], ids[source % len(ids)])
+            self.told.merged = True
+
+    # ------------------------------------------------------------------ operators
+
+    def message_ids(self) -> list[int]:
+        return [int(str(row[0])) for row in self.rows("SELECT id FROM messages ORDER BY id")]
+
+    def drop(self, which: int) -> None:
+        ids = self.message_ids()
+        if ids:
+            chosen = ids[which % len(ids)]
+            if self.desk.messages.drop([chosen], self.world.wall_clock())[0].moved:
+                self.told.dropped.add(chosen)
+
+    def retry(self, which: int) -> None:
+        ids = self.message_ids()
+        if ids:
+            chosen = ids[which % len(ids)]
+            if self.desk.messages.retry([chosen], self.world.wall_clock())[0].moved:
+                self.told.revived.add(chosen)
+                self._note_deliveries("retry")
+                for daemon in self.daemons.values():
+                    for side in daemon.runtime.sides.values():
+                        daemon.loop.call_soon(side.wake)
+
+    def pause(self) -> None:
+        if self.desk.sources.get(SOURCE) is not None:
+            self.desk.sources.pause(SOURCE, self.world.wall_clock())
+
+    def resume(self) -> None:
+        if self.desk.sources.get(SOURCE) is not None:
+            self.desk.sources.resume(SOURCE, self.world.wall_clock())
+
+    # ------------------------------------------------------------------ daemons
+
+    def start(self, name: str) -> None:
+        """Starts a daemon that does not run; the second one only where the ledger is shared."""
+        old = self.daemons.get(name)
+        if (old is not None and old.alive) or (name != "one" and not self.shared):
+            return
+        if old is not None:
+            self.buried.append(old)
+        self._starts += 1
+        self.told.starts.append(self.world.now)
+        ledger = self._open_ledger(writer=not self.shared, now=self.world.wall_clock)
+        self.daemons[name] = Process(
+            self.world, self.site, self.mailbox, ledger, f"{name}-{self._starts}", self._note_deliveries
+        )
+
+    def kill(self, name: str) -> None:
+        if name in self.daemons:
+            self.daemons[name].kill()
+
+    def freeze(self, name: str, seconds: float) -> None:
+        if name in self.daemons:
+            self.daemons[name].freeze(seconds)
+
+    def trap(self, name: str, occasion: str, left: int, freeze_seconds: float = 0.0) -> None:
+        """The daemon is killed, or frozen, when the occasion comes for the `left`-th time."""
+        daemon = self.daemons.get(name)
+        if daemon is not None and daemon.alive:
+            action = daemon.kill if not freeze_seconds else lambda: daemon.freeze(freeze_seconds)
+            daemon.traps.append(Trap(occasion, left, action))
+
+    def pass_time(self, seconds: float) -> None:
+        self.world.run(seconds)
+
+    # ------------------------------------------------------------------ the end
+
+    def heal(self) -> None:
+        """All trouble ends."""
+        self.site.heal()
+        self.mailbox.failures = 0
+        for daemon in self.daemons.values():
+            daemon.traps.clear()
+            daemon.wake()
+        if not any(daemon.alive for daemon in self.daemons.values()):
+            self.start("one")
+        self.resume()
+
+    def finish(self) -> None:
+        """Heals everything, waits until all is done, and checks what came of it."""
+        self.heal()
+        if not self.world.run(QUIET_WITHIN_SECONDS, self._is_done_now_and_then()):
+            raise AssertionError(f"not done {QUIET_WITHIN_SECONDS:g} s after all trouble ended: {self._left()}")
+        self.check()
+
+    def close(self) -> None:
+        for daemon in (*self.buried, *self.daemons.values()):
+            daemon.bury()
+        self.desk.close()
+        self.site.sandbox.close()
+
+    def _is_done_now_and_then(self) -> Callable[[], bool]:
+        """The question whether all is done; the ledger is asked at most every other (virtual) second."""
+        asked = [self.world.now]
+
+        def is_done() -> bool:
+            if self.world.now < asked[0]:
+                return False
+            asked[0] = self.world.now + 2.0
+            return not self._left()
+
+        return is_done
+
+    def _left(self) -> list[str]:
+        """What is not done yet."""
+        left = [
+            f"delivery {row[0]} of message {row[1]} is {row[2]} ({row[3]})"
+            for row in self.rows(
+                "SELECT id, message_id, state, code FROM deliveries"
+                " WHERE state IN ('pending', 'sending', 'unknown') OR recheck_at IS NOT NULL"
+            )
+        ]
+        left += [f"message {row[0]} is found" for row in self.rows("SELECT id FROM messages WHERE state = 'found'")]
+        streams = self.desk.streams.of_source(SOURCE) if self.desk.sources.get(SOURCE) is not None else []
+        ends = {row.key: row.cursor for row in streams}
+        recorded = {(str(row[1]), str(row[2]).partition(":")[2], str(row[3])) for row in self.rows(_PLACES)}
+        for key, box in self.mailbox.boxes.items():
+            places = {(key, str(box.epoch), str(uid)) for uid in self.mailbox.visible(key)}
+            if box.hidden or not places <= recorded or not self.mailbox.at_end(key, ends.get(key)):
+                left.append(f"{key} was not read to its end: {ends.get(key)}")
+        return left
+
+    # ------------------------------------------------------------------ what is checked
+
+    def rows(self, sql: str) -> Sequence[Sequence[object]]:
+        return self.desk._database.read(lambda tx: [tuple(row) for row in tx.execute(text(sql))])
+
+    def _note_deliveries(self, transaction: str) -> None:
+        if transaction not in ("record", "load_contents", "retry"):
+            return
+        newest = max(self.created, default=0)
+        for (one,) in self.rows(f"SELECT id FROM deliveries WHERE id > {newest}"):
+            self.created[int(str(one))] = self.world.now
+
+    def at_most_once(self) -> None:
+        """At any moment: no text is in the Inbox more often than it was written to that customer."""
+        if self.told.revived or self.told.dropped:
+            return
+        written = Counter((customer, mail.text) for mail in self.mails for customer in mail.customers)
+        ours = [one for one in self.site.sandbox.messages() if one["id"] not in self.from_before]
+        shown = Counter(message["text"].split("\n")[0] for message in ours)
+        by_text: Counter[str] = Counter()
+        for (_customer, words), times in written.items():
+            by_text[words] += times
+        for words, times in shown.items():
+            if times > by_text[words]:
+                raise AssertionError(f"{words!r} is in the Inbox {times} times, and was written {by_text[words]} times")
+
+    def within_budget(self) -> None:
+        """In no minute more requests than the budget, its burst, and one at each start of a daemon."""
+        moments = self.site.requests
+        for index, moment in enumerate(moments):
+            if index and moments[index - 1] == moment:
+                continue
+            in_minute = sum(1 for other in moments[index:] if other < moment + 60.0)
+            starts = sum(1 for start in self.told.starts if moment - 1 <= start < moment + 60.0)
+            if in_minute > REQUESTS_PER_MINUTE + BURST + starts + 1:
+                raise AssertionError(f"{in_minute} requests within a minute")
+
+    def check(self) -> None:
+        """Each delivery once, in its conversation, in its direction, in order; everything final; nothing unexplained."""
+        self.at_most_once()
+        self.within_budget()
+        if self.bugs:
+            raise AssertionError(f"bugs in the log: {self.bugs}")
+        Check(self).run()
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """A delivery as the ledger tells it, with the mail it stands for."""
+
+    id: int
+    message_id: int
+    mail: Mail
+    customer: str
+    state: str
+    reason: str
+    inbox_message_id: str
+    doubled_with: str
+    direction: str
+    stream_rank: int
+    arrived: float
+    late: bool
+    resends: int
+
+
+class Check:
+    """The end of a play against its ledger, its mailbox and its Inbox."""
+
+    def __init__(self, play: Play) -> None:
+        self._play = play
+        self._messages = {message["id"]: message for message in play.site.sandbox.messages()}
+        self._deliveries = [self._delivered(row) for row in play.rows(_DELIVERIES)]
+
+    def run(self) -> None:
+        self._nothing_is_lost()
+        self._ids_agree()
+        self._states_are_explained()
+        self._each_is_where_it_belongs()
+        self._lanes_are_in_order()
+
+    def _delivered(self, row: Sequence[object]) -> Delivered:
+        stream, epoch, external_id = (str(one) for one in row[:3])
+        mail = self._play.mailbox.history[stream, epoch.partition(":")[2], external_id]
+        texts = ["" if one is None else str(one) for one in row[3:]]
+        return Delivered(
+            id=int(texts[0]),
+            message_id=int(texts[1]),
+            mail=mail,
+            customer=texts[2],
+            state=texts[3],
+            reason=texts[4],
+            inbox_message_id=texts[5],
+            doubled_with=texts[6],
+            direction=texts[7],
+            stream_rank=int(texts[8]),
+            arrived=mail.arrived,
+            late=bool(row[12]),
+            resends=int(texts[10]),
+        )
+
+    def _of_operator(self, one: Delivered) -> bool:
+        told = self._play.told
+        return one.message_id in told.dropped or one.message_id in told.revived
+
+    def _nothing_is_lost(self) -> None:
+        there = {mail.number: mail for box in self._play.mailbox.boxes.values() for mail in box.mails.values()}
+        touched = {
+            self._play.mailbox.history[str(row[1]), str(row[2]).partition(":")[2], str(row[3])].number
+            for row in self._play.rows(_PLACES)
+            if row[0] in self._play.told.dropped or row[0] in self._play.told.revived
+        }
+        ended = Counter((one.mail.number, one.customer) for one in self._deliveries)
+        for mail in there.values():
+            if mail.ghost or mail.number in touched:
+                continue
+            if mail.outgoing and mail not in self._play.mailbox.boxes["Sent"].mails.values():
+                continue
+            for customer in mail.customers:
+                if not ended[mail.number, customer]:
+                    raise AssertionError(f"{mail} is lost: no delivery to {customer}")
+        for (number, customer), times in ended.items():
+            live = [one for one in self._deliveries if (one.mail.number, one.customer) == (number, customer)]
+            if times > 1 and sum(one.state == "sent" for one in live) > 1 and number not in touched:
+                raise AssertionError(f"mail {number} went to {customer} {times} times: {live}")
+
+    def _ids_agree(self) -> None:
+        """Every message of the Inbox is a delivery's, and the other way round."""
+        held = {one.inbox_message_id for one in self._deliveries if one.state == "sent"}
+        doubled = {one.doubled_with for one in self._deliveries if one.doubled_with}
+        missing = held - self._messages.keys()
+        if missing:
+            raise AssertionError(f"the ledger has ids that the Inbox does not know: {missing}")
+        excused = {one.mail.text for one in self._deliveries if self._of_operator(one) or one.state == "held"}
+        if held & self._play.from_before:
+            raise AssertionError("a message that was there before was taken for one of ours")
+        for message_id in self._messages.keys() - held - doubled - self._play.from_before:
+            words = self._messages[message_id]["text"].split("\n")[0]
+            if words not in excused:
+                raise AssertionError(f"{words!r} ({message_id}) is in the Inbox, and no delivery knows of it")
+        if doubled:
+            raise AssertionError(f"doubled, although everything was stored within settling: {doubled}")
+
+    def _states_are_explained(self) -> None:
+        for one in self._deliveries:
+            if one.state == "sent" or self._of_operator(one):
+                continue
+            if one.state == "dead" and self._play.told.refusals >= MAX_ATTEMPTS:
+                continue
+            if one.state == "held" and sum(self._play.site.ambiguous.values()) > MAX_RESENDS:
+                continue
+            raise AssertionError(f"{one} did not get through, and nothing in the story says why")
+
+    def _each_is_where_it_belongs(self) -> None:
+        world_site = next(iter(self._play.site.sandbox.emulator.world.sites.values()))
+        for one in self._deliveries:
+            if one.state != "sent":
+                continue
+            message = self._messages[one.inbox_message_id]
+            if one.mail.text not in message["text"]:
+                raise AssertionError(f"{one} holds the id of {message['text']!r}")
+            wanted = "BUSINESS_TO_PARTICIPANT" if one.mail.outgoing else "PARTICIPANT_TO_BUSINESS"
+            if message["direction"] != wanted or one.direction != wanted:
+                raise AssertionError(f"{one} went {message['direction']}")
+            contacts = [contact.id for contact in world_site.contacts.by_id.values() if one.customer in contact.emails]
+            if len(contacts) != 1:
+                raise AssertionError(f"{one.customer} has {len(contacts)} contacts")
+            conversation = world_site.target(conversation_id(world_site.id, Who("contactId", contacts[0])))
+            if message["conversationId"] != conversation:
+                raise AssertionError(f"{one} is in another conversation than its customer's")
+
+    def _lanes_are_in_order(self) -> None:
+        lanes: dict[str, list[Delivered]] = {}
+        for one in self._deliveries:
+            if one.state == "sent" and not self._of_operator(one):
+                lanes.setdefault(one.customer, []).append(one)
+        if not self._play.told.merged:
+            lanes["Ada's conversation"] = lanes.get(ADA, []) + lanes.get(ADA_AT_HOME, [])
+        for lane in lanes.values():
+            lane.sort(key=lambda one: int(one.inbox_message_id))
+            for index, first in enumerate(lane):
+                for second in lane[index + 1 :]:
+                    self._in_order(first, second)
+
+    def _in_order(self, first: Delivered, second: Delivered) -> None:
+        """`first` stands before `second` in the Inbox. That is wrong when `second` is older and was known by then."""
+        if (first.arrived, first.stream_rank, first.message_id) <= (
+            second.arrived,
+            second.stream_rank,
+            second.message_id,
+        ):
+            return
+        written = self._play.site.stored[first.inbox_message_id].written
+        known = self._play.created[second.id]
+        patience = RACE_SECONDS if second.mail.late else 0.0
+        if known + patience < written:
+            raise AssertionError(
+                f"{second.mail} was known at {known:.3f}, and passed by {first.mail}, written at {written:.3f}"
+            )
+        if not second.late:
+            raise AssertionError(f"{second.mail} came after {first.mail}, and is not flagged late")
+
+
+_DELIVERIES = """
+SELECT streams.key, messages.epoch, messages.external_id, deliveries.id, deliveries.message_id, participants.value,
+       deliveries.state, deliveries.reason, deliveries.inbox_message_id, deliveries.doubled_with, deliveries.direction,
+       deliveries.stream_rank, deliveries.late, deliveries.resends
+FROM deliveries
+JOIN messages ON messages.id = deliveries.message_id
+JOIN streams ON streams.id = messages.stream_id
+JOIN participants ON participants.id = deliveries.participant_id
+ORDER BY deliveries.id
+"""
+_PLACES = """
+SELECT messages.id, streams.key, messages.epoch, messages.external_id
+FROM messages JOIN streams ON streams.id = messages.stream_id
+"""
+
+__all__ = ["ADA", "ADA_AT_HOME", "BOB", "CLEO", "CUSTOMERS", "LEASE_SECONDS", "Play"]
