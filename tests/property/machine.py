@@ -14,6 +14,8 @@ from tests.property.mailbox import ROLES
 from tests.property.play import CUSTOMERS, Play
 from tests.property.process import LEASE_SECONDS, SETTLE_SECONDS
 
+often = st.sampled_from([True, True, False])
+"""Whether the daemons hear of it at once, or find it in their next pass."""
 customers = st.sampled_from(CUSTOMERS)
 received = st.sampled_from(["INBOX", "Archive"])
 streams = st.sampled_from(list(ROLES))
@@ -61,22 +63,30 @@ class Machine(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------ messages
 
-    @rule(author=customers, same=st.booleans())
-    def arrive(self, author: str, *, same: bool) -> None:
-        self.at.arrive(author, same=same)
+    def heard(self, now: bool) -> None:
+        if now:
+            self.at.hint()
 
-    @rule(authors=st.lists(customers, min_size=2, max_size=5))
-    def arrive_together(self, authors: list[str]) -> None:
+    @rule(author=customers, same=st.booleans(), now=often)
+    def arrive(self, author: str, *, same: bool, now: bool) -> None:
+        self.at.arrive(author, same=same)
+        self.heard(now)
+
+    @rule(authors=st.lists(customers, min_size=2, max_size=5), now=often)
+    def arrive_together(self, authors: list[str], *, now: bool) -> None:
         for author in authors:
             self.at.arrive(author)
+        self.heard(now)
 
-    @rule(to=st.lists(customers, min_size=1, max_size=3, unique=True), copied=st.booleans())
-    def reply(self, to: list[str], *, copied: bool) -> None:
+    @rule(to=st.lists(customers, min_size=1, max_size=3, unique=True), copied=st.booleans(), now=often)
+    def reply(self, to: list[str], *, copied: bool, now: bool) -> None:
         self.at.reply(*to, copied=copied)
+        self.heard(now)
 
-    @rule(author=customers, stream=received, age=st.sampled_from([1.0, 30.0, 600.0]))
-    def arrive_with_old_date(self, author: str, stream: str, age: float) -> None:
+    @rule(author=customers, stream=received, age=st.sampled_from([1.0, 30.0, 600.0]), now=often)
+    def arrive_with_old_date(self, author: str, stream: str, age: float, *, now: bool) -> None:
         self.at.arrive_with_old_date(author, stream, age)
+        self.heard(now)
 
     @rule(author=customers, seconds=st.sampled_from([1.0, 5.0, 40.0]))
     def arrive_unseen(self, author: str, seconds: float) -> None:
@@ -90,9 +100,10 @@ class Machine(RuleBasedStateMachine):
     def renumber(self, stream: str) -> None:
         self.at.mailbox.renumber(stream)
 
-    @rule(stream=received, number=which)
-    def move(self, stream: str, number: int) -> None:
+    @rule(stream=received, number=which, now=often)
+    def move(self, stream: str, number: int, *, now: bool) -> None:
         self.at.move(stream, number)
+        self.heard(now)
 
     @rule(stream=streams, number=which)
     def delete(self, stream: str, number: int) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,6 +100,7 @@ class Process:
         self._waiting: list[Callable[[], None]] = []
         self.alive = True
         self.frozen = False
+        self._hint = asyncio.Event()
         self.traps: list[Trap] = []
         self.loop = Loop(world)
         self.loop.executor = self._execute
@@ -127,7 +129,15 @@ class Process:
                 pass
             else:
                 wait = report.next_wait_seconds if report is not None else wait
-            await asyncio.sleep(wait)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._hint.wait()
+            self._hint.clear()
+
+    def hint(self) -> None:
+        """There is something new in the mailbox: it is polled at once."""
+        if self.alive:
+            self.loop.call_soon(self._hint.set)
 
     # ------------------------------------------------------------------ its end, and its sleep
 
@@ -176,10 +186,6 @@ class Process:
             self.loop.turn()
         self.loop.close()
         self._ledger.close()
-
-    def tell(self, work: Callable[[], Coroutine[object, object, None]]) -> None:
-        """Starts something in its loop."""
-        self.loop.create_task(work())
 
     # ------------------------------------------------------------------ traps
 

@@ -102,11 +102,11 @@ class Site:
         return reply
 
     def arm(self, action: str, **conditions: object) -> None:
+        """A fault of the sandbox, in virtual time. Lists lag by the last order only: lags would add up."""
+        faults = self.sandbox.emulator.faults
+        for old in [one.fault for one in faults.armed if one.fault.action == action == "slow_list"]:
+            faults.remove(old.id)
         self.sandbox.emulator.faults.add(Fault.from_json({"action": action, **conditions}))
-
-    def heal(self) -> None:
-        self.sandbox.clear_faults()
-        self.unreachable_until = 0.0
 
 
 class Wire(httpx.AsyncBaseTransport):
