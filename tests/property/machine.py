@@ -32,6 +32,7 @@ OCCASIONS = [
     "after renew",
     "before record_recheck",
 ]
+SENDING = ["before commit", "after commit", "written", "stored", "answered"]
 CALLS = ["messages.send", "messages.send", "messages.list", "contacts.*", "conversations.get_or_create"]
 REPEATABLE = CALLS[2:]
 LATEST_SECONDS = SETTLE_SECONDS / 2 - 0.25
@@ -207,6 +208,27 @@ class Machine(RuleBasedStateMachine):
     )
     def freeze_at(self, name: str, occasion: str, left: int, seconds: float) -> None:
         self.at.trap(name, occasion, left, freeze_seconds=seconds)
+
+    @rule(author=customers, occasion=st.sampled_from(SENDING), left=st.integers(1, 3))
+    def killed_while_sending(self, author: str, occasion: str, left: int) -> None:
+        """Whoever sends it dies of it, and comes back."""
+        for name in ("one", "two"):
+            self.at.trap(name, occasion, left)
+        self.at.arrive(author)
+        self.at.hint()
+        self.at.pass_time(0.5)
+        self.at.start("one")
+
+    @rule(author=customers, occasion=st.sampled_from(SENDING), left=st.integers(1, 3))
+    def overslept_while_sending(self, author: str, occasion: str, left: int) -> None:
+        """Whoever sends it sleeps through its lease, and wakes when another has taken over."""
+        self.at.start("one")
+        self.at.start("two")
+        for name in ("one", "two"):
+            self.at.trap(name, occasion, left, freeze_seconds=2 * LEASE_SECONDS)
+        self.at.arrive(author)
+        self.at.hint()
+        self.at.pass_time(LEASE_SECONDS + 6.0)
 
     @rule(seconds=st.sampled_from(SHORT))
     def moments_pass(self, seconds: float) -> None:

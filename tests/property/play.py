@@ -39,6 +39,10 @@ APART_SECONDS = 0.01
 """No two messages arrive at once."""
 LONG_BEFORE_SECONDS = 1800.0
 """What was in the Inbox before the first daemon began is this much older."""
+STALE_SECONDS = 1.0
+"""So long a token may be held before its request comes in."""
+MOST_AT_ONCE = 4
+"""Requests that may be about to be written when a daemon is frozen."""
 SAME_TEXT = "Thank you!"
 
 
@@ -49,7 +53,8 @@ class Told:
     dropped: set[int] = field(default_factory=set)
     revived: set[int] = field(default_factory=set)
     refusals: int = 0
-    starts: list[float] = field(default_factory=list)
+    budgets: list[float] = field(default_factory=list)
+    freezes: int = 0
     merged: bool = False
 
 
@@ -159,7 +164,7 @@ class Play:
             chosen = ids[which % len(ids)]
             if self.desk.messages.retry([chosen], self.world.wall_clock())[0].moved:
                 self.told.revived.add(chosen)
-                self._note_deliveries("retry")
+                self._note("retry")
                 for daemon in self.daemons.values():
                     for side in daemon.runtime.sides.values():
                         daemon.loop.call_soon(side.wake)
@@ -182,11 +187,8 @@ class Play:
         if old is not None:
             self.buried.append(old)
         self._starts += 1
-        self.told.starts.append(self.world.now)
         ledger = self._open_ledger(writer=not self.shared, now=self.world.wall_clock)
-        self.daemons[name] = Process(
-            self.world, self.site, self.mailbox, ledger, f"{name}-{self._starts}", self._note_deliveries
-        )
+        self.daemons[name] = Process(self.world, self.site, self.mailbox, ledger, f"{name}-{self._starts}", self._note)
 
     def kill(self, name: str) -> None:
         if name in self.daemons:
@@ -194,12 +196,14 @@ class Play:
 
     def freeze(self, name: str, seconds: float) -> None:
         if name in self.daemons:
+            self.told.freezes += 1
             self.daemons[name].freeze(seconds)
 
     def trap(self, name: str, occasion: str, left: int, freeze_seconds: float = 0.0) -> None:
         """The daemon is killed, or frozen, when the occasion comes for the `left`-th time."""
         daemon = self.daemons.get(name)
         if daemon is not None and daemon.alive:
+            self.told.freezes += freeze_seconds > 0
             action = daemon.kill if not freeze_seconds else lambda: daemon.freeze(freeze_seconds)
             daemon.traps.append(Trap(occasion, left, action))
 
@@ -269,7 +273,9 @@ class Play:
     def rows(self, sql: str, **values: object) -> Sequence[Sequence[object]]:
         return self.desk._database.read(lambda tx: [tuple(row) for row in tx.execute(text(sql), values)])
 
-    def _note_deliveries(self, transaction: str) -> None:
+    def _note(self, transaction: str) -> None:
+        if transaction == "load":  # of the inbox, and with it of its budget
+            self.told.budgets.append(self.world.now)
         if transaction not in ("record", "load_contents", "retry"):
             return
         newest = max(self.created, default=0)
@@ -291,15 +297,15 @@ class Play:
                 raise AssertionError(f"{words!r} is in the Inbox {times} times, and was written {by_text[words]} times")
 
     def within_budget(self) -> None:
-        """In no minute more requests than the budget, its burst, and one at each start of a daemon."""
+        """Between any two requests no more than the rate and its burst allow. A budget that begins anew (a start, a lease
+        that changed hands) has a token, and who was frozen may have taken some that it uses later."""
         moments = self.site.requests
-        for index, moment in enumerate(moments):
-            if index and moments[index - 1] == moment:
-                continue
-            in_minute = sum(1 for other in moments[index:] if other < moment + 60.0)
-            starts = sum(1 for start in self.told.starts if moment - 1 <= start < moment + 60.0)
-            if in_minute > REQUESTS_PER_MINUTE + BURST + starts + 1:
-                raise AssertionError(f"{in_minute} requests within a minute")
+        for index, began in enumerate(moments):
+            for count, ended in enumerate(moments[index:], start=1):
+                anew = sum(1 for one in self.told.budgets if began - STALE_SECONDS <= one <= ended)
+                allowed = BURST + REQUESTS_PER_MINUTE / 60.0 * (ended - began) + 1 + anew
+                if count > allowed + self.told.freezes * MOST_AT_ONCE:
+                    raise AssertionError(f"{count} requests within {ended - began:.3f} s")
 
     def check(self) -> None:
         """Each delivery once, in its conversation, in its direction, in order; everything final; nothing unexplained."""

@@ -12,7 +12,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.property.conftest import MakePlay
 from tests.property.machine import Machine
 
-EXAMPLES = 100
+EXAMPLES = 120
 STEPS = 30
 LONG_EXAMPLES, LONG_STEPS = 3000, 50
 
@@ -34,7 +34,7 @@ def run(make: MakePlay, *, examples: int, steps: int, derandomize: bool) -> None
     )
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_whatever_happens_each_message_arrives_once_and_in_order(play_on_sqlite: MakePlay) -> None:
     run(play_on_sqlite, examples=EXAMPLES, steps=STEPS, derandomize=True)
 
