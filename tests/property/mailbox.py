@@ -61,6 +61,7 @@ class Mailbox:
         self.boxes = {key: Box() for key in ROLES}
         self.history: dict[tuple[str, str, str], Mail] = {}
         self.failures = 0
+        self.latency_seconds = LATENCY_SECONDS
 
     def append(self, key: str, mail: Mail, *, hidden_for: float = 0.0) -> None:
         box = self.boxes[key]
@@ -155,7 +156,7 @@ class ScriptedConnector:
         return answers
 
     async def _answer(self) -> None:
-        await asyncio.sleep(LATENCY_SECONDS)
+        await asyncio.sleep(self._mailbox.latency_seconds)
         if self._mailbox.failures:
             self._mailbox.failures -= 1
             raise TemporaryError("the mailbox does not answer", code="scripted.down")

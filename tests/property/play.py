@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from sqlalchemy import text
 
 from sync.ledger import Ledger
 from sync.sandbox.conversations import Who, conversation_id
-from tests.property.mailbox import OWN, Mail, Mailbox
+from tests.property.mailbox import LATENCY_SECONDS, OWN, Mail, Mailbox
 from tests.property.process import (
     BURST,
     LEASE_SECONDS,
@@ -21,6 +22,7 @@ from tests.property.process import (
     MAX_RESENDS,
     REQUESTS_PER_MINUTE,
     SOURCE,
+    SOURCE_SETTINGS,
     Process,
     Trap,
 )
@@ -52,6 +54,7 @@ class Told:
 
     dropped: set[int] = field(default_factory=set)
     revived: set[int] = field(default_factory=set)
+    moved: set[int] = field(default_factory=set)
     refusals: int = 0
     budgets: list[float] = field(default_factory=list)
     freezes: int = 0
@@ -120,6 +123,7 @@ class Play:
     def move(self, stream: str, which: int) -> None:
         uids = [uid for uid, mail in self.mailbox.boxes[stream].mails.items() if not mail.outgoing and not mail.ghost]
         if uids:
+            self.told.moved.add(self.mailbox.boxes[stream].mails[uids[which % len(uids)]].number)
             self.mailbox.move(stream, uids[which % len(uids)], "Archive" if stream == "INBOX" else "INBOX")
 
     def delete(self, stream: str, which: int) -> None:
@@ -203,9 +207,30 @@ class Play:
         """The daemon is killed, or frozen, when the occasion comes for the `left`-th time."""
         daemon = self.daemons.get(name)
         if daemon is not None and daemon.alive:
-            self.told.freezes += freeze_seconds > 0
-            action = daemon.kill if not freeze_seconds else lambda: daemon.freeze(freeze_seconds)
-            daemon.traps.append(Trap(occasion, left, action))
+            daemon.traps.append(Trap(occasion, left, self._misfortune(daemon, freeze_seconds)))
+
+    def trap_whoever(self, occasion: str, left: int, freeze_seconds: float = 0.0) -> None:
+        """The same, for the daemon to which it happens first; nothing happens to the other one."""
+        traps: list[tuple[Process, Trap]] = []
+
+        def spring(action: Callable[[], None]) -> None:
+            for daemon, trap in traps:
+                if trap in daemon.traps:
+                    daemon.traps.remove(trap)
+            action()
+
+        for daemon in self.daemons.values():
+            if daemon.alive:
+                action = self._misfortune(daemon, freeze_seconds)
+                trap = Trap(occasion, left, partial(spring, action))
+                traps.append((daemon, trap))
+                daemon.traps.append(trap)
+
+    def _misfortune(self, daemon: Process, freeze_seconds: float) -> Callable[[], None]:
+        if not freeze_seconds:
+            return daemon.kill
+        self.told.freezes += 1
+        return lambda: daemon.freeze(freeze_seconds)
 
     def pass_time(self, seconds: float) -> None:
         self.world.run(seconds)
@@ -213,12 +238,13 @@ class Play:
     # ------------------------------------------------------------------ the end
 
     def heal(self) -> None:
-        """All trouble ends, but for faults that were ordered and did not come yet: each comes a few times at most."""
+        """All trouble ends, but for faults that were ordered and did not come yet (each comes a few times at most), and
+        for daemons that sleep: they wake when their time has come."""
         self.site.unreachable_until = 0.0
         self.mailbox.failures = 0
+        self.mailbox.latency_seconds = LATENCY_SECONDS
         for daemon in self.daemons.values():
             daemon.traps.clear()
-            daemon.wake()
         if not any(daemon.alive for daemon in self.daemons.values()):
             self.start("one")
         self.resume()
@@ -251,7 +277,8 @@ class Play:
 
     def _left(self) -> list[str]:
         """What is not done yet."""
-        left = [
+        left = [f"{name} sleeps" for name, daemon in self.daemons.items() if daemon.drowsy]
+        left += [
             f"delivery {row[0]} of message {row[1]} is {row[2]} ({row[3]})"
             for row in self.rows(
                 "SELECT id, message_id, state, code FROM deliveries"
@@ -468,6 +495,15 @@ class Check:
             raise AssertionError(
                 f"{second.mail} was known at {known:.3f}, and passed by {first.mail}, written at {written:.3f}"
             )
+        in_turn = not second.mail.late and second.mail.number not in self._play.told.moved
+        waited = written - self._play.created[first.id]
+        if (
+            known >= written
+            and in_turn
+            and second.arrived < first.arrived
+            and waited < SOURCE_SETTINGS.order_wait_seconds
+        ):
+            raise AssertionError(f"{first.mail} did not wait for its sibling streams, where {second.mail} was")
         if not second.late:
             raise AssertionError(f"{second.mail} came after {first.mail}, and is not flagged late")
 

@@ -26,6 +26,7 @@ from tests.property.world import Loop, World, WorldClock
 INBOX, SOURCE = "main", "mail"
 LEDGER_SECONDS = 0.001
 """How long a transaction waits to begin, and its answer to come."""
+AWAKE_SECONDS = 5.0
 SETTLE_SECONDS = 8.0
 LEASE_SECONDS = 9.0
 MAX_RESENDS = 3
@@ -79,7 +80,7 @@ class _Scripted(SourceConfig):
         return self.make()
 
 
-@dataclass
+@dataclass(eq=False)
 class Trap:
     """At the `left`-th time that `occasion` comes, `action` is done."""
 
@@ -100,6 +101,7 @@ class Process:
         self._waiting: list[Callable[[], None]] = []
         self.alive = True
         self.frozen = False
+        self.woke_at = -AWAKE_SECONDS
         self._hint = asyncio.Event()
         self.traps: list[Trap] = []
         self.loop = Loop(world)
@@ -163,11 +165,16 @@ class Process:
     def wake(self) -> None:
         if not self.alive or not self.frozen:
             return
-        self.frozen = False
+        self.frozen, self.woke_at = False, self._world.now
         self._world.running.append(self.loop)
         waiting, self._waiting = self._waiting, []
         for work in waiting:
             self._world.after(0.0, work)
+
+    @property
+    def drowsy(self) -> bool:
+        """Asleep, or not long enough awake to have done what it was about to do."""
+        return self.alive and (self.frozen or self._world.now < self.woke_at + AWAKE_SECONDS)
 
     def bury(self) -> None:
         """Ends the tasks of a killed process; none of them reaches anything any more."""
