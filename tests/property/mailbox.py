@@ -84,6 +84,11 @@ class Mailbox:
     def move(self, key: str, uid: int, to: str) -> None:
         self.append(to, self.remove(key, uid))
 
+    def has_held(self, key: str, mail: Mail) -> bool:
+        """Whether it was in this stream before, under its present numbering."""
+        epoch = str(self.boxes[key].epoch)
+        return any(place[:2] == (key, epoch) and held is mail for place, held in self.history.items())
+
     def remove(self, key: str, uid: int) -> Mail:
         self.boxes[key].hidden.pop(uid, None)
         return self.boxes[key].mails.pop(uid)

@@ -46,6 +46,8 @@ class Site:
     requests: list[float] = field(default_factory=list)
     stored: dict[str, Stored] = field(default_factory=dict)
     ambiguous: Counter[str] = field(default_factory=Counter)
+    unresolved: int = 0
+    """How often a call for a contact or a conversation failed."""
     unreachable_until: float = 0.0
 
     def __post_init__(self) -> None:
@@ -73,6 +75,8 @@ class Site:
             return
         if visit.call == "messages.send" and fault.status != 429:
             self.ambiguous[fault.action] += 1
+        elif not visit.call.startswith("messages."):
+            self.unresolved += 1
         match fault.action:
             case "status":
                 if fault.stored:
