@@ -18,7 +18,7 @@ import structlog
 from sync.clock import Clock
 from sync.decide import Seen, SourceRules
 from sync.errors import InboxSyncError, MessageError, TemporaryError
-from sync.fetch import FAILURES_IN_A_ROW, FETCH_HUNG, is_about_messages, see_found, with_content
+from sync.fetch import FAILURES_IN_A_ROW, FETCH_HUNG, has_files, is_about_messages, see_found, with_content
 from sync.ledger import Backfill, BackfillItem, BackfillTerms, LeaseRef, Preview, SourceRow
 from sync.listing import Place, is_aged, is_settled, pieces, places
 from sync.message import Content, Found, Gone, Listed
@@ -165,12 +165,30 @@ class Backfiller:
             rules = _without_age(self._poller.terms.rules(source, place.stream, place.row, place.row.epoch))
             left = [one.seen for one in some if not isinstance(contents.get(one.seen.external_id), Gone)]
             vanished += len(some) - len(left)
-            groups.append((view, [with_content(one, contents.get(one.external_id), rules) for one in left]))
+            seen = [with_content(one, contents.get(one.external_id), rules) for one in left]
+            groups.append((view, await self._with_files(source, place, seen)))
         done = [item.id for item in items]
         await self._ledger.call(
             backfills.bring, job.id, groups, done, self._clock.now(), vanished=vanished, lease=self._lease
         )
         return Step.WORKED
+
+    async def _with_files(self, source: SourceRow, place: Place, seen: Sequence[Seen]) -> Sequence[Seen]:
+        """Those whose files cannot be had now come without content: they are loaded later, in passes."""
+        poller = self._poller
+        ctx = poller.terms.context(source, place.row)
+        done: list[Seen] = []
+        for one in seen:
+            if not has_files(one):
+                done.append(one)
+                continue
+            async with poller.turn():
+                try:
+                    done += await poller.fetcher.with_files(place.stream, place.row.epoch or "", [one], ctx)
+                except TemporaryError as error:
+                    log.warning("backfill.files_not_loaded", source=source.name, id=one.external_id, code=error.code)
+                    done.append(replace(one, content=None))
+        return done
 
     async def _load(self, source: SourceRow, place: Place, ids: Sequence[str]) -> Mapping[str, Content]:
         """Contents; together as far as it goes, else one by one, so that one bad message costs one message: it is

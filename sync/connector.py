@@ -30,13 +30,16 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
-from sync.message import Batch, Content, Json, Listed
+from sync.message import Attachment, Batch, Content, Json, Listed
 
 API_VERSION = 1
 """Raised when a connector written for an older contract would misbehave; the registry refuses other versions."""
 
 LISTED_MAX = 1000
 """Messages in one piece of a listing at most, known ones and others together."""
+
+PIECE_MAX_BYTES = 1024 * 1024
+"""Bytes of a file in one piece at most."""
 
 
 class StreamRole(StrEnum):
@@ -234,6 +237,20 @@ class SignsIn(Protocol):
 
     async def continue_sign_in(self, answer: str, ctx: PassContext) -> SignIn | None:
         """One try to finish it. None: signed in."""
+        ...
+
+
+@runtime_checkable
+class Attaches(Protocol):
+    """For services whose messages have files. Without it, files are named in the text and nothing more."""
+
+    def open_attachment(
+        self, stream: Stream, epoch: str, external_id: str, attachment: Attachment, ctx: PassContext
+    ) -> AsyncIterator[bytes]:
+        """The bytes of one file of a message, decoded, in pieces of at most `PIECE_MAX_BYTES`. `attachment` is as the
+        message named it (`ref`). Called soon after its message was loaded, so that what is at hand need not be asked
+        for twice; the reader may stop early, when a file turns out larger than it may be. Raises MessageError when it
+        is not there (any more) or cannot be read, TemporaryError when it may be there later."""
         ...
 
 

@@ -1,6 +1,6 @@
 """Delivering into one inbox: resolve participants, commit the intent, send, record the result.
 
-    window of pending rows ─▶ board ─next_send─▶ budget token ▶ content ▶ intent committed ▶ POST ▶ result committed
+    window of pending rows ─▶ board ─next_send─▶ budget token ▶ content, files ▶ intent committed ▶ POST ▶ result committed
                                 └─next_resolve─▶ contact and conversation ▶ remembered
 
 Only the holder of the inbox's lease runs this. Many lanes at once, one delivery of a lane at a time. What became of a
@@ -22,17 +22,18 @@ from sync.book import LEDGER_PAUSE_SECONDS, Book, Signals
 from sync.clock import Clock
 from sync.conversations import Conversations
 from sync.delivery import Conversation, Intent, OnTheWire, Waiting
-from sync.errors import InboxSyncError, LedgerError, MessageError, TemporaryError
+from sync.errors import AuthError, InboxSyncError, LedgerError, MessageError, Scope, TemporaryError
 from sync.group import Group
 from sync.health import InboxHealth
 from sync.inbox import InboxClient, outcome
 from sync.lease import HeldLease
 from sync.ledger import LeaseLost, Ledger
 from sync.message import Direction, Json, Message
-from sync.render import RenderContext, canonical_hash, render
+from sync.render import RenderContext, canonical_hash, media_items, render, renew_files
 from sync.resolve import RESOLVERS, Resolver
 from sync.settings import InboxSettings
 from sync.states import DeliveryState
+from sync.upload import UNKNOWN_MEDIA, Uploader, Uploads
 
 log = structlog.get_logger()
 
@@ -105,6 +106,9 @@ class Deliverer:
             conversations=self._conversations,
             book=self._book,
             clock=clock,
+        )
+        self._uploader = Uploader(
+            inbox, client=client, ledger=ledger, max_attempts=settings.max_upload_attempts, clock=clock
         )
         self._contents: Group[int, Message | None] = Group(self._load_contents, most=CONTENTS_AT_ONCE)
         self._sending: set[asyncio.Task[None]] = set()
@@ -303,7 +307,7 @@ class Deliverer:
         try:
             await self._client.budget.take()
             self._waiting_for_token -= {asyncio.current_task()}
-            if self._stopping or self._health.parked is not None or not self._lease.valid():
+            if not self._may_go_on():
                 return
             self._at_work.add(row.delivery_id)
             kept = await self._attempt(row)
@@ -314,10 +318,41 @@ class Deliverer:
             if self._book.take_renewal(row.participant_id):
                 self.board.forget_mapping(row.participant_id, self._clock.now())
 
+    def _may_go_on(self) -> bool:
+        return not self._stopping and self._health.parked is None and self._lease.valid()
+
+    async def _content(self, row: Waiting) -> Message | None:
+        """The message, as far as it is needed and still there: a frozen request without files needs none."""
+        if row.request is not None and not media_items(json.loads(row.request)):
+            return None
+        return await self._contents.ask(row.message_id)
+
+    async def _upload(self, row: Waiting, message: Message | None) -> Uploads | MessageError | None:
+        """The message's files, uploaded; None when that cannot be now, which concerns the whole inbox."""
+        if message is None:
+            return Uploads()
+        try:
+            uploads = await self._uploader.ready(row.message_id, message)
+        except AuthError as error:
+            await self._health.failed(error)
+            return None
+        except TemporaryError as error:
+            if error.scope is Scope.MESSAGE:
+                return MessageError(error.sentence, code=error.code)
+            await self._health.failed(error, retry_after_seconds=error.retry_after_seconds)
+            return None
+        if uploads.fresh:  # the token was taken long ago
+            await self._client.budget.take()
+        return uploads
+
     async def _attempt(self, row: Waiting) -> Waiting | None:
         """One attempt. Returns the row as it waits on, None when it is not pending any more."""
         try:
-            prepared = await self._prepare(row)
+            message = await self._content(row)
+            uploads = await self._upload(row, message)
+            if uploads is None or not self._may_go_on():
+                return row
+            prepared = await self._prepare(row, message, uploads)
         except (LedgerError, TemporaryError):
             raise
         except Exception:
@@ -339,9 +374,15 @@ class Deliverer:
         except Exception:
             log.exception("deliver.bug", inbox=self.inbox, delivery=row.delivery_id)
             answer = outcome.Unclear(None, "internal.error", "the program failed while it was sending")
+        if isinstance(answer, outcome.Refused) and answer.code == UNKNOWN_MEDIA:
+            await self._uploader.not_known(row.message_id)
         return await self._book.enter(row, intent, answer)
 
-    async def _prepare(self, row: Waiting) -> tuple[Intent, dict[str, Json]] | MessageError:
+    async def _prepare(
+        self, row: Waiting, message: Message | None, uploads: Uploads | MessageError
+    ) -> tuple[Intent, dict[str, Json]] | MessageError:
+        if isinstance(uploads, MessageError):
+            return uploads
         conversation_id = row.conversation_id
         if conversation_id is None:
             raise RuntimeError(f"delivery {row.delivery_id} has no conversation")
@@ -351,11 +392,12 @@ class Deliverer:
         body: dict[str, Json]
         if row.request is not None:
             body = {**json.loads(row.request), "conversationId": conversation_id}
+            if message is not None:
+                renew_files(body, message, uploads.file_ids)
         else:
-            message = await self._contents.ask(row.message_id)
             if message is None:
                 return MessageError("its content is not in the ledger any more", code="ledger.content_missing")
-            rendered = render(message, self._render_context(row, message, conversation, now))
+            rendered = render(message, self._render_context(row, message, conversation, now, uploads))
             body = {"conversationId": conversation_id, **_fields(rendered.body)}
             subject_key = rendered.subject_key
         newest = conversation.last_arrived_at
@@ -377,7 +419,7 @@ class Deliverer:
         return settings.connect_timeout_seconds + settings.answer_timeout_seconds + ANSWER_MARGIN_SECONDS
 
     def _render_context(
-        self, row: Waiting, message: Message, conversation: Conversation, now: datetime
+        self, row: Waiting, message: Message, conversation: Conversation, now: datetime, uploads: Uploads
     ) -> RenderContext:
         settings = self._settings
         return RenderContext(
@@ -395,6 +437,8 @@ class Deliverer:
             max_text_items=settings.max_text_items,
             mailbox=row.source,
             customers=tuple(one.name or one.value for one in message.recipients),
+            uploads=uploads.file_ids,
+            refused_files=uploads.refused,
         )
 
     async def _load_contents(self, message_ids: Sequence[int]) -> Sequence[Message | None]:

@@ -23,6 +23,7 @@ from sync.decide import (
     Skip,
     SourceRules,
     Vanished,
+    Verdict,
     address_message,
     backoff_seconds,
     see,
@@ -34,6 +35,7 @@ from sync.mail.machine import is_loop
 from sync.message import Content, Found, Gone, Message, Unreadable
 from sync.passes import MAX_BACKOFF_SECONDS, PassReport, PassTerms
 from sync.settings import SourceSettings
+from sync.spool import SPOOL_FULL, Spooler
 from sync.states import Reason
 from sync.text.quotes import applied
 
@@ -78,6 +80,15 @@ class Fetcher:
         self._ledger = ledger
         self._spool_max_bytes = spool_max_bytes
         self._clock = clock
+        self.spooler = Spooler(
+            name,
+            settings,
+            connector=connector,
+            terms=terms,
+            ledger=ledger,
+            spool_max_bytes=spool_max_bytes,
+            clock=clock,
+        )
         self._suspects: dict[int, _Suspect] = {}
         self._any_due = True
         """Whether rows waited for their content when the pass began."""
@@ -99,6 +110,16 @@ class Fetcher:
                 next_step="nothing: they are loaded one by one; if it stays, raise pass_timeout_seconds",
                 source=self._name,
             ) from None
+
+    async def with_files(self, stream: Stream, epoch: str, seen: Sequence[Seen], ctx: PassContext) -> list[Seen]:
+        """These with the files of those that are to be delivered in the ledger's spool. Raises what `Spooler.spool`
+        does."""
+        return [
+            one
+            if not isinstance(one.content, Loaded)
+            else replace(one, content=await self.spooler.spool(stream, epoch, one.external_id, one.content, ctx))
+            for one in seen
+        ]
 
     async def load_found(
         self, source: SourceRow, streams: Mapping[str, Stream], rows: Mapping[str, StreamRow], report: PassReport
@@ -193,15 +214,25 @@ class Fetcher:
         row = rows[stream.key]
         rules = self._terms.rules(source, stream, row, epoch)
         ids = [one.external_id for one in group]
-        contents = await self.fetch(stream, epoch, ids, self._terms.context(source, row))
+        ctx = self._terms.context(source, row)
+        contents = await self.fetch(stream, epoch, ids, ctx)
         report.fetched += len(contents)
-        missing, verdicts = [], {}
+        missing: list[FoundRow] = []
+        verdicts: dict[int, Verdict] = {}
         for one in group:
             content = contents.get(one.external_id)
             if content is None:
                 missing.append(one)
                 continue
             verdict = Vanished(content.why) if isinstance(content, Gone) else verdict_on(content, rules)
+            if isinstance(verdict, Loaded):
+                try:
+                    verdict = await self.spooler.spool(stream, epoch, one.external_id, verdict, ctx)
+                except TemporaryError as error:
+                    if error.code != SPOOL_FULL:
+                        raise
+                    report.spool_full = True
+                    continue
             verdicts[one.message_id] = verdict
         now = self._clock.now()
         report.deliveries += await self._ledger.call(
@@ -256,6 +287,11 @@ def with_content(one: Seen, content: Content | None, rules: SourceRules) -> Seen
     if isinstance(verdict, Skip) and verdict.reason in HOLDS_NO_CLAIM:
         return replace(one, claim_scope=None, content=verdict)
     return replace(one, content=verdict)
+
+
+def has_files(one: Seen) -> bool:
+    """Whether it is to be delivered with files."""
+    return isinstance(one.content, Loaded) and bool(one.content.message.attachments)
 
 
 def is_about_messages(error: InboxSyncError) -> bool:

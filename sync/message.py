@@ -50,13 +50,21 @@ class Participant:
 @dataclass(frozen=True, slots=True)
 class Attachment:
     """A file that came with a message. `size` in bytes as far as known; `ref` is the connector's handle for opening
-    it later (a MIME part number, a URL path); `inline` when the text refers to it instead of offering it."""
+    it later (a MIME part number, a URL path); `inline` when the text refers to it instead of offering it.
+
+    The core fills in the rest: `spooled` is the ledger's number of its bytes (0: they are not there), `why_not` the
+    reason for which it is only named, `width` and `height` in pixels of an image that is shown as one (0: unknown).
+    """
 
     filename: str
     mime_type: str
     size: int | None = None
     ref: str = ""
     inline: bool = False
+    spooled: int = 0
+    why_not: str = ""
+    width: int = 0
+    height: int = 0
 
 
 class Legibility(StrEnum):

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import structlog
 
+from sync.attachments import AttachmentRules
 from sync.clock import Clock
 from sync.connector import Http, PassContext, Stream
 from sync.decide import SourceRules
@@ -115,6 +116,18 @@ class PassTerms:
             http=self._http,
             epoch=None if row is None else row.epoch,
             tokens=LedgerTokenStore(self._name, self._ledger, self._clock),
+        )
+
+    @property
+    def attachment_rules(self) -> AttachmentRules:
+        """Which files are brought over."""
+        settings = self._settings
+        return AttachmentRules(
+            bring=settings.attachments,
+            file_max_bytes=settings.attachment_limit_bytes,
+            message_max_bytes=settings.attachments_limit_bytes,
+            files_max=settings.max_attachments,
+            named_only=frozenset(one.lower().lstrip(".") for one in settings.named_only),
         )
 
     def rules(self, source: SourceRow, stream: Stream, row: StreamRow, epoch: str) -> SourceRules:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -19,12 +20,13 @@ from sync.clock import Clock
 from sync.connector import Connector, Fetches, Http, PassContext, Stream
 from sync.decide import Seen, backoff_seconds
 from sync.errors import AuthError, ConfigError, InboxSyncError, MessageError, TemporaryError
-from sync.fetch import Fetcher, abort, is_about_messages, see_found, with_content
+from sync.fetch import Fetcher, abort, has_files, is_about_messages, see_found, with_content
 from sync.ledger import LeaseLost, LeaseRef, Ledger, Mark, PassEnd, SourceRow, StreamRow, View
 from sync.mail.address import OwnAddresses
 from sync.message import Batch, Content, Found
 from sync.passes import FIRST_LOAD_WAIT_SECONDS, MAX_BACKOFF_SECONDS, PassReport, PassTerms
 from sync.settings import SourceSettings
+from sync.spool import SPOOL_FULL
 
 log = structlog.get_logger()
 
@@ -231,6 +233,7 @@ class Poller:
                 failure = error
             report.fetched += len(contents)
             seen = [with_content(one, contents.get(one.external_id), rules) for one in seen]
+        seen = await self._with_files(stream, view, epoch, seen, ctx, report)
         recorded = await self.ledger.call(
             self.ledger.messages.record,
             view,
@@ -251,6 +254,29 @@ class Poller:
             self.fetcher.suspect(recorded.new_message_ids)
             if not is_about_messages(failure):
                 raise failure
+
+    async def _with_files(
+        self, stream: Stream, view: View, epoch: str, seen: list[Seen], ctx: PassContext, report: PassReport
+    ) -> list[Seen]:
+        """The files of new messages go into the spool before their messages are recorded. A message whose files cannot
+        be had now is recorded without content, where it can be loaded again; else without these files."""
+        if not any(has_files(one) for one in seen):
+            return seen
+        verdicts = await self.ledger.call(self.ledger.messages.judge, view, seen)
+        done: list[Seen] = []
+        for one, verdict in zip(seen, verdicts, strict=True):
+            if verdict != "new" or not has_files(one):
+                done.append(one)
+                continue
+            try:
+                done += await self.fetcher.with_files(stream, epoch, [one], ctx)
+            except TemporaryError as error:
+                done.append(replace(one, content=None))
+                if error.code == SPOOL_FULL:
+                    report.spool_full = True
+                else:
+                    log.warning("message.files_not_loaded", source=self.name, id=one.external_id, code=error.code)
+        return done
 
     async def _new_without_content(self, view: View, seen: Sequence[Seen], report: PassReport) -> list[Seen]:
         """Those whose content is wanted now: new, not skipped, and with room in the spool."""

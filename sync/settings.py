@@ -12,6 +12,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from sync.attachments import PROGRAM_EXTENSIONS, PROGRAM_TYPES
+
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -123,6 +125,10 @@ class InboxSettings(_Model):
     """How long connecting to the API may take."""
     answer_timeout_seconds: Duration = Field(30.0, gt=0, le=600)
     """How long the API may take to answer; a send without an answer is read back, never guessed."""
+    upload_timeout_seconds: Duration = Field(300.0, gt=0, le=7200)
+    """How long the upload of one file may take."""
+    max_upload_attempts: int = Field(3, ge=1, le=100)
+    """Uploads of one file that may fail, before its message is delivered without it, with a line that says so."""
     unknown_settle_seconds: Duration = Field(120.0, ge=0, le=86400)
     """How long a send without an answer is looked for before `after_settle` decides."""
     after_settle: Literal["resend", "hold"] = "resend"
@@ -204,6 +210,17 @@ class SourceSettings(_Model):
     """How long one pass may take before it is abandoned and its connection closed."""
     size_limit_bytes: int = Field(25 * MIB, ge=1024)
     """The most one message's content may take."""
+    attachments: bool = True
+    """Whether files are brought over, as images and files of the conversation; else they are only named."""
+    attachment_limit_bytes: int = Field(25 * MIB, ge=1, le=1024 * MIB)
+    """The most one file may take; a larger one is only named."""
+    attachments_limit_bytes: int = Field(50 * MIB, ge=1, le=1024 * MIB)
+    """The most the files of one message may take together."""
+    max_attachments: int = Field(30, ge=0, le=1000)
+    """Files of one message that are brought over; the others are only named."""
+    named_only: tuple[str, ...] = (*PROGRAM_EXTENSIONS, *PROGRAM_TYPES)
+    """Files that may be harmful, and so are only named: extensions (`exe`) and types (`application/x-sh`, `video/*`).
+    Default: what mail services refuse as programs."""
     max_fetch_attempts: int = Field(5, ge=1, le=1000)
     """Empty answers after which a listed message counts as gone."""
     park_probe_seconds: Duration = Field(900.0, gt=0, le=86400)

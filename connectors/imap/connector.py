@@ -9,8 +9,11 @@ from typing import ClassVar, TypeVar
 
 from sync.connector import ConnectorConfig, ConnectorInfo, Finding, PassContext, Severity, SignIn, Stream, StreamRole
 from sync.errors import ConfigError, InboxSyncError, TemporaryError
+from sync.kit.recent import Recent, pieces
+from sync.kit.threads import in_thread
 from sync.kit.tls import Tls
-from sync.message import Batch, Content, Found, Gone, Json, Listed
+from sync.mail import open_file
+from sync.message import Attachment, Batch, Content, Found, Gone, Json, Listed
 
 from .bookmark import Bookmark, Verdict, doubting, epoch_of, turn_after
 from .client import LiteralTooLong
@@ -20,6 +23,7 @@ from .identity import Identity
 from .link import Link
 from .listing import list_folder
 from .look import Listing, Loaded, enter, list_headers, load_contents, look_for_new
+from .parts import PartReader, part_missing
 from .uids import MAX_UID
 from .watch import Watch
 from .wire import Wire
@@ -57,6 +61,7 @@ class ImapConnector:
         self._looked_fully_at: dict[str, datetime] = {}
         self._careful: set[str] = set()
         self._fragile: set[tuple[str, str]] = set()
+        self._recent: Recent[tuple[str, str, str]] = Recent()
         self._epochs: dict[str, str] = {}
         """By stream, the numbering that the last pass saw."""
 
@@ -249,11 +254,14 @@ class ImapConnector:
         limit_bytes = min(self._config.max_message_bytes or ctx.size_limit_bytes, ctx.size_limit_bytes)
         careful = folder.name in self._careful
 
+        def keep(uid: int, raw: bytes) -> None:
+            self._recent.keep((stream.key, epoch, str(uid)), raw)
+
         def job(wire: Wire, some: Sequence[int]) -> Loaded:
             if self._epochs.get(stream.key, epoch) != epoch or not enter(wire, folder, epoch):
                 return Loaded({}, tuple(some))
             try:
-                return load_contents(wire, some, limit_bytes, careful=careful)
+                return load_contents(wire, some, limit_bytes, careful=careful, keep=keep)
             except LiteralTooLong:
                 self._careful.add(folder.name)
                 raise
@@ -265,6 +273,25 @@ class ImapConnector:
         if not_returned:
             ctx.log.warning("imap.not_returned", stream=stream.key, epoch=epoch, uids=not_returned)
         return contents
+
+    async def open_attachment(
+        self, stream: Stream, epoch: str, external_id: str, attachment: Attachment, ctx: PassContext
+    ) -> AsyncIterator[bytes]:
+        """A file of a mail that was just loaded from what is at hand; of any other one its part alone, piece by piece."""
+        raw = self._recent.get((stream.key, epoch, external_id))
+        if raw is not None:
+            data = await in_thread(partial(open_file, raw, attachment.ref), name="imap-file")
+            if data is None:
+                raise part_missing(attachment)
+            for piece in pieces(data):
+                yield piece
+            return
+        folder = await self._folder(stream.key, ctx)
+        part = PartReader(folder, epoch, external_id, attachment)
+        while not part.ended:
+            if piece := await self._link.run(part.read, folder=folder.name):
+                for some in pieces(piece):
+                    yield some
 
     async def _piecewise(
         self, job: Callable[[Wire, Sequence[int]], T], folder: Folder, epoch: str, uids: Sequence[int], work: str

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sync.mail import understand, understand_headers
-from sync.message import Content, Found, Gone
+from sync.message import Content, Found, Gone, Message
 
 from .answers import Fetched, search_date
 from .bookmark import Bookmark, Look, Verdict, judge
@@ -27,6 +27,10 @@ OVERSIZE_READ_BYTES = 256 * 1024
 
 _LIST_ITEMS = "UID INTERNALDATE RFC822.SIZE"
 _FOUR_HEADERS = "BODY.PEEK[HEADER.FIELDS (MESSAGE-ID DATE FROM SUBJECT)]"
+
+
+def _forget(_uid: int, _raw: bytes) -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,16 +172,21 @@ def _still_listed(wire: Wire, uids: Sequence[int]) -> list[int]:
     return [uid for uid in wire.search(f"UID {uid_set(uids)}") if uid in wanted]
 
 
-def load_contents(wire: Wire, uids: Sequence[int], limit_bytes: int, *, careful: bool) -> Loaded:
+def load_contents(
+    wire: Wire, uids: Sequence[int], limit_bytes: int, *, careful: bool, keep: Callable[[int, bytes], None] = _forget
+) -> Loaded:
     """The content of these UIDs of the open folder, in commands bounded by count (the caller's) and bytes. `careful`
-    asks for every mail only up to the limit, for servers whose sizes turned out wrong."""
+    asks for every mail only up to the limit, for servers whose sizes turned out wrong. `keep` is given each whole mail
+    that has files."""
     sizes = {one.uid: one.size for one in wire.fetch(uid_set(uids), "UID RFC822.SIZE")}
     contents: dict[str, Content] = {}
     refused: list[int] = []
     for group in _groups(sizes, limit_bytes):
         for uid, raw, whole in _load(wire, group, sizes, limit_bytes, careful=careful, refused=refused):
             full_size = None if whole else max(sizes[uid] or 0, limit_bytes + 1)
-            contents[str(uid)] = understand(raw, limit_bytes=limit_bytes, full_size=full_size)
+            content = contents[str(uid)] = understand(raw, limit_bytes=limit_bytes, full_size=full_size)
+            if whole and isinstance(content, Message) and content.attachments:
+                keep(uid, raw)
     if len(refused) == len(uids) > 1:
         raise Refused("FETCH", "NO", "every message asked for is refused")
     missing = [uid for uid in uids if str(uid) not in contents and uid not in refused]

@@ -12,9 +12,10 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sync.connector import LISTED_MAX, ConnectorConfig, ConnectorInfo, Finding, PassContext, Severity, Stream
-from sync.errors import ConfigError
-from sync.mail import understand, understand_headers
-from sync.message import Batch, Content, Found, Gone, Json, Listed
+from sync.errors import ConfigError, MessageError
+from sync.kit.recent import pieces
+from sync.mail import open_file, understand, understand_headers
+from sync.message import Attachment, Batch, Content, Found, Gone, Json, Listed
 
 from .config import MaildirConfig, MailFormat
 from .layout import Place, detect, missing, open_folder, places, unreadable
@@ -294,6 +295,33 @@ class MaildirConnector:
                 self._complain([(entry.path, reason(error))], ctx)
             else:
                 yield external_id, understand(raw, limit_bytes=limit_bytes, full_size=None if whole else entry.size)
+
+    async def open_attachment(
+        self, stream: Stream, epoch: str, external_id: str, attachment: Attachment, ctx: PassContext
+    ) -> AsyncIterator[bytes]:
+        """A file of a mail, out of the mail's own file."""
+        del epoch
+        data = await asyncio.to_thread(self._file, stream.key, external_id, attachment, ctx)
+        for piece in pieces(data):
+            yield piece
+
+    def _file(self, key: str, external_id: str, attachment: Attachment, ctx: PassContext) -> bytes:
+        folder = self._folder(key)
+        limit_bytes = min(self._config.max_message_bytes or ctx.size_limit_bytes, ctx.size_limit_bytes)
+        entry = self._index(key, ctx).get(external_id)
+        data = None
+        if entry is not None and entry.size > limit_bytes:
+            raise MessageError("its mail is larger than size_limit_bytes", code="maildir.too_large")
+        if entry is not None:
+            try:
+                data = open_file(folder.read(entry, limit_bytes), attachment.ref)
+            except OSError as error:
+                raise MessageError(
+                    f"its mail cannot be read: {reason(error)}", code="maildir.file_unreadable"
+                ) from error
+        if data is None:
+            raise MessageError("its mail does not hold it any more", code="maildir.attachment_gone")
+        return data
 
     def _index(self, key: str, ctx: PassContext) -> Mapping[str, Entry]:
         """The folder's mails by id. It is looked through again only when it has changed."""

@@ -12,7 +12,7 @@ import json as jsonlib
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -85,12 +85,13 @@ class HttpClient:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         json: Json = None,
-        content: bytes | None = None,
+        content: bytes | AsyncIterable[bytes] | None = None,
         limits: HttpLimits | None = None,
         evidence: Evidence | None = None,
         may_write: Callable[[], bool] | None = None,
     ) -> Exchange:
-        """One request, at most once on the wire. `may_write` is asked as the last step before the first byte; pass
+        """One request, at most once on the wire. A `content` in pieces needs its Content-Length among the headers; what
+        it raises comes out as it is. `may_write` is asked as the last step before the first byte; pass
         `evidence` instead to know what was written even when this call is cancelled. Raises nothing but
         CancelledError: then the connection has been closed."""
         if evidence is None:
@@ -129,7 +130,7 @@ class HttpClient:
         params: Mapping[str, str] | None,
         headers: Mapping[str, str] | None,
         json: Json,
-        content: bytes | None,
+        content: bytes | AsyncIterable[bytes] | None,
         limits: HttpLimits,
         evidence: Evidence,
     ) -> httpx.Request:
@@ -141,9 +142,13 @@ class HttpClient:
             content = jsonlib.dumps(json, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
             sent.setdefault("content-type", "application/json")
         sent.setdefault("host", target.netloc.decode("ascii"))
-        if content is not None or method in _WITH_BODY:
-            content = content or b""
-            sent["content-length"] = str(len(content))
+        stream: httpx.ByteStream | _Pieces
+        if content is None or isinstance(content, bytes):
+            stream = httpx.ByteStream(content or b"")  # and nothing is worked out anew
+            if content is not None or method in _WITH_BODY:
+                sent["content-length"] = str(len(content or b""))
+        else:
+            stream = _Pieces(content)
         timeout = {
             "pool": limits.pool_seconds,
             "connect": limits.connect_seconds,
@@ -154,10 +159,11 @@ class HttpClient:
             method,
             target,
             headers=sent,
-            stream=httpx.ByteStream(content or b""),  # and nothing is worked out anew
+            stream=stream,
             extensions={"timeout": timeout, EVIDENCE_EXTENSION: evidence},
         )
-        request.read()
+        if isinstance(stream, httpx.ByteStream):
+            request.read()
         return request
 
     async def request(
@@ -197,6 +203,17 @@ def _target(url: str) -> httpx.URL:
     if target.scheme not in ("http", "https") or not target.host:
         raise httpx.InvalidURL("neither http nor https")
     return target
+
+
+class _Pieces(httpx.AsyncByteStream):
+    """A body that is made while it is written."""
+
+    def __init__(self, content: AsyncIterable[bytes]) -> None:
+        self._content = content
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self._content:
+            yield piece
 
 
 async def _read(response: httpx.Response, max_bytes: int) -> bytes | None:

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from sync.inbox import outcome
 from sync.inbox.client import InboxClient, Mapping
+from sync.inbox.media import MEDIA_SECONDS, NotTaken
 from sync.inbox.messages import InboxMessage
 from sync.inbox.outcome import SendOutcome
 from sync.inbox.readback import match
 
-__all__ = ["InboxClient", "InboxMessage", "Mapping", "SendOutcome", "match", "outcome"]
+__all__ = [
+    "MEDIA_SECONDS",
+    "InboxClient",
+    "InboxMessage",
+    "Mapping",
+    "NotTaken",
+    "SendOutcome",
+    "match",
+    "outcome",
+]

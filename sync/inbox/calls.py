@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -59,6 +59,7 @@ class Calls:
         self._base = settings.base_url.rstrip("/")
         self._http = http
         self._limits = HttpLimits.of(settings.connect_timeout_seconds, settings.answer_timeout_seconds)
+        self._upload_seconds = settings.upload_timeout_seconds
         self._auth: Auth
         if settings.auth == "api_key" and settings.api_key is not None:
             self._auth = ApiKeyAuth(settings.api_key, settings.site_id, name)
@@ -129,6 +130,22 @@ class Calls:
         return await self._exchange(
             what, "POST", path, json=json, signature=signature, limits=limits, evidence=evidence
         )
+
+    async def put(
+        self, url: str, params: Mapping[str, str], headers: Mapping[str, str], body: AsyncIterable[bytes]
+    ) -> Exchange:
+        """Puts a file where the API said. Nothing of ours goes along: neither credentials nor a token of the budget, since
+        that is not the API."""
+        seconds = self._upload_seconds
+        limits = replace(self._limits, total_seconds=seconds + self._limits.connect_seconds, answer_seconds=seconds)
+        exchange = await self._http.exchange("PUT", url, params=params, headers=headers, content=body, limits=limits)
+        if isinstance(exchange, Failed):
+            log.warning(
+                "inbox.no_answer", inbox=self.name, call="upload a file", why=exchange.why, phase=exchange.phase
+            )
+        elif not 200 <= exchange.status < 300:
+            log.warning("inbox.answer", inbox=self.name, call="upload a file", status=exchange.status)
+        return exchange
 
     async def renew(self, exchange: Exchange, signature: Signature) -> bool:
         """After a send: learns whether the signature works. True when it was refused and there is a new one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -11,7 +11,7 @@ from sync.clock import Clock
 from sync.connector import Finding
 from sync.errors import AuthError, InboxSyncError, MessageError, Scope, TemporaryError
 from sync.http import HttpClient
-from sync.inbox import contacts, conversations, messages
+from sync.inbox import contacts, conversations, media, messages
 from sync.inbox.body import check_request
 from sync.inbox.calls import Calls
 from sync.inbox.check import check
@@ -102,6 +102,12 @@ class InboxClient:
         if isinstance(outcome, Accepted) and outcome.app_id:
             self.app_id = outcome.app_id
         return outcome
+
+    async def upload(
+        self, filename: str, mime_type: str, size: int, pieces: Callable[[], AsyncIterable[bytes]]
+    ) -> str | media.NotTaken:
+        """Uploads a file; returns its id, or why the Inbox does not take it: see `sync.inbox.media.upload`."""
+        return await media.upload(self._calls, filename, mime_type, size, pieces)
 
     async def look(self, conversation_id: str, *, after_sequence: int, not_before: datetime) -> list[InboxMessage]:
         """Reads a conversation back to the mark: see `sync.inbox.messages.look`."""

@@ -5,6 +5,7 @@ rows            what goes in and comes out
 migrate         bringing a database to the present revision (`inbox-sync db …`)
 """
 
+from sync.ledger.attachments import Spooled
 from sync.ledger.engine import process_name
 from sync.ledger.ledger import Ledger
 from sync.ledger.migrate import SchemaState
@@ -67,6 +68,7 @@ __all__ = [
     "SchemaState",
     "SourceRow",
     "SourceStatus",
+    "Spooled",
     "Standing",
     "Status",
     "StoryRow",

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Table, bindparam, case, delete
 from typing_extensions import TypedDict
 
 from sync.decide import Dead, Loaded
-from sync.ledger import schema
+from sync.ledger import files, schema
 from sync.ledger.dialect import Upsert, insert_by, insert_into
 from sync.ledger.events import new_event, write_events
 from sync.ledger.participants import ParticipantIds, participant_ids
@@ -228,8 +228,10 @@ def _store_payloads(tx: Connection, items: Sequence[LoadedItem]) -> None:
     rows = []
     for place, loaded in items:
         content = content_text(loaded.message)
-        rows.append({"message_id": place.message_id, "bytes": len(content.encode()), "content": content})
+        size = len(content.encode()) + files.spooled_bytes(loaded.message)
+        rows.append({"message_id": place.message_id, "bytes": size, "content": content})
     tx.execute(_store_payload(tx.dialect.name), rows)
+    files.adopt(tx, {place.message_id: loaded.message for place, loaded in items})
 
 
 @functools.cache
@@ -272,6 +274,7 @@ def _scrubbed_attachment(attachment: Attachment) -> Attachment:
         filename=without_nul(attachment.filename),
         mime_type=without_nul(attachment.mime_type),
         ref=without_nul(attachment.ref),
+        why_not=without_nul(attachment.why_not),
     )
 
 
@@ -320,8 +323,11 @@ _DROP_DELIVERED = delete(schema.payloads).where(
 
 
 def drop_delivered(tx: Connection, message_ids: Collection[int]) -> int:
-    """Removes the contents of messages whose every delivery is sent. Returns how many it removed."""
-    return sum(tx.execute(_DROP_DELIVERED, {"keys": some}).rowcount for some in chunks(sorted(message_ids)))
+    """Removes the contents of messages whose every delivery is sent, with their files. Returns how many it removed."""
+    dropped = sum(tx.execute(_DROP_DELIVERED, {"keys": some}).rowcount for some in chunks(sorted(message_ids)))
+    if dropped:
+        files.drop_without_content(tx, message_ids)
+    return dropped
 
 
 def keep_for_retry(tx: Connection, message_ids: Collection[int], now: datetime, max_bytes: int) -> None:
@@ -362,3 +368,5 @@ def _prune(
         total -= count
     for some in chunks(doomed):
         tx.execute(delete(table).where(message_id.in_(some)))
+    if table is schema.payloads:
+        files.drop_without_content(tx, doomed)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import ParamSpec, Self, TypeVar
 
 from sync.ledger import migrate
+from sync.ledger.attachments import Attachments
 from sync.ledger.audits import Audits
 from sync.ledger.backfills import Backfills
 from sync.ledger.deliveries import Deliveries
@@ -56,6 +57,7 @@ class Ledger:
         self.tokens = Tokens(database)
         self.messages = Messages(database, settings.raw_max_bytes)
         self.deliveries = Deliveries(database, settings.raw_max_bytes)
+        self.attachments = Attachments(database)
         self.audits = Audits(database)
         self.backfills = Backfills(database, settings.raw_max_bytes)
         self.participants = Participants(database)

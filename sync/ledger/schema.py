@@ -190,6 +190,38 @@ payloads = _table(
 """Frozen contents. `kept_at` NULL: waiting to be delivered. Set: only kept for an operator's retry, oldest dropped
 first."""
 
+attachments = _table(
+    "attachments",
+    Column("id", BIG_ID, primary_key=True),
+    Column("message_id", BIG_ID, ForeignKey("messages.id", ondelete="CASCADE")),
+    Column("bytes", BigInteger, nullable=False, server_default=text("0")),
+    Column("spooled_at", UtcDateTime, nullable=False),
+    Column("file_id", Text),
+    Column("uploaded_at", UtcDateTime),
+    _count("renewals"),
+    _count("failures"),
+    _word("why_not"),
+    Index("ix_attachments_message_id", "message_id"),
+    _partial("ix_attachments_ownerless", "spooled_at", where="message_id IS NULL"),
+    counts_up=True,
+)
+"""Files that wait with their message. `message_id` NULL: written, and their message is not yet. `file_id`: what the
+Inbox calls it, since `uploaded_at`; `why_not`: the Inbox would not have it."""
+
+attachment_pieces = _table(
+    "attachment_pieces",
+    Column(
+        "attachment_id",
+        BIG_ID,
+        ForeignKey("attachments.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
+)
+"""Their bytes, in pieces of at most a MiB."""
+
 raws = _table(
     "raws",
     Column("message_id", BIG_ID, ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),

@@ -16,6 +16,7 @@ from sync.mail.machine import (
     is_loop,
 )
 from sync.mail.parse import Headers, understand, understand_headers
+from sync.mail.parts import PartDecoder, PartHead, head_of
 
 __all__ = [
     "MARKER_HEADER",
@@ -24,12 +25,15 @@ __all__ = [
     "MachineRules",
     "MailClass",
     "OwnAddresses",
+    "PartDecoder",
+    "PartHead",
     "Result",
     "Verdict",
     "classify",
     "classify_message",
     "dmarc",
     "dmarc_of",
+    "head_of",
     "is_loop",
     "normalise_address",
     "open_file",

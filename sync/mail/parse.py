@@ -17,8 +17,9 @@ from sync.mail.date import written_at
 from sync.mail.header import HeaderFields, decode_value, parse_parameters, read_header, with_newlines
 from sync.mail.machine import RULE_HEADERS
 from sync.mail.patience import TooLong, within
-from sync.mail.structure import Tree, read_structure
-from sync.message import FingerprintParts, Legibility, Message, Participant, Reply, Unreadable
+from sync.mail.structure import Tree, part_at, read_structure
+from sync.mail.transfer import decoded_size
+from sync.message import Attachment, FingerprintParts, Legibility, Message, Participant, Reply, Unreadable
 from sync.text.clean import clean, clean_line
 from sync.text.quotes import is_forward
 
@@ -118,7 +119,7 @@ def _understand(raw: bytes, size: int, *, is_cut: bool = False) -> Message | Unr
         recipients=headers.recipients,
         subject=headers.subject,
         sent_at=headers.written_at,
-        attachments=tuple(body.attachments),
+        attachments=tuple(_bounded(one, tree, raw, size) for one in body.attachments),
         legibility=legibility,
         notes=tuple(notes),
         reply=_reply(body, text),
@@ -140,6 +141,16 @@ def _reply(body: Body, text: str) -> Reply | None:
         return None if body.paragraphs else replace(reply, text=text, original=text)
     new = clean(replace(body, text=reply.text).whole()).strip("\n")
     return replace(reply, text=new, original=text, signature="" if body.paragraphs else reply.signature)
+
+
+def _bounded(one: Attachment, tree: Tree, raw: bytes, size: int) -> Attachment:
+    """A file in whose middle the mail was cut, with the most it can have: it ends where the mail does."""
+    part = None if one.size is not None else part_at(tree.root, one.ref)
+    if part is None or part.stop <= part.start:
+        return one
+    ends = raw.count(b"\n", part.start, part.stop) + raw.count(b"\r", part.start, part.stop)
+    encoded = size - part.start
+    return replace(one, size=decoded_size(encoded, ends * encoded // (part.stop - part.start), part.transfer_encoding))
 
 
 def _sender_only(raw: bytes, why: str) -> Message | Unreadable:

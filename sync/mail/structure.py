@@ -220,3 +220,14 @@ def _repaired(mime_type: str, default_type: str) -> str:
     if mime_type in {"", "text", "plain", "text/", "txt"}:
         return default_type if mime_type == "" else "text/plain"
     return "application/octet-stream" if "/" in mime_type else "text/plain"
+
+
+def part_at(root: Part, path: str) -> Part | None:
+    """The part with this section number, as far as it is a part of this very mail."""
+    waiting = [root]
+    while waiting:
+        part = waiting.pop()
+        if part.path == path:
+            return part
+        waiting += part.children
+    return None

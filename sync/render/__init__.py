@@ -7,6 +7,17 @@ from __future__ import annotations
 
 from sync.render.content import canonical_hash, content_of, same_content
 from sync.render.message import RenderContext, Rendered, render
+from sync.render.renewed import media_items, renew_files
 from sync.render.subject import subject_key
 
-__all__ = ["RenderContext", "Rendered", "canonical_hash", "content_of", "render", "same_content", "subject_key"]
+__all__ = [
+    "RenderContext",
+    "Rendered",
+    "canonical_hash",
+    "content_of",
+    "media_items",
+    "render",
+    "renew_files",
+    "same_content",
+    "subject_key",
+]

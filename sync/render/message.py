@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from itertools import islice
 from zoneinfo import ZoneInfo
 
+from sync.attachments import shows_as_image, size_text
 from sync.message import Attachment, Direction, Json, Legibility, Message
 from sync.render.shapes import (
     MAX_BADGE_UNITS,
@@ -16,6 +17,7 @@ from sync.render.shapes import (
     MAX_TEXT_UNITS,
     MAX_URL_UNITS,
     Badge,
+    MediaItem,
     SendAs,
     SendRequest,
 )
@@ -35,6 +37,7 @@ MAX_NAMED_CUSTOMERS = 20
 MAX_FOOTER_ITEMS = 2
 MAX_SUBJECT_CHARS = 1_000
 NO_TEXT = "(no text)"
+UNNAMED = "unnamed file"
 _MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
@@ -50,7 +53,9 @@ class RenderContext:
     when it was written *and* arrived long ago, because a customer's clock may be wrong. `previous_subject` is the
     `subject_key` of the last message in this conversation, None before the first. `customers` are the names (or
     addresses) of the customers among To and Cc; they are shown when there is more than one. `mailbox` is how an
-    operator knows the place the original is in. `reference` is the visible reference line (off when empty).
+    operator knows the place the original is in. `uploads` are the Inbox's ids of the message's files, by
+    `Attachment.spooled`; `refused_files` why others of them were not taken. `reference` is the visible reference line
+    (off when empty).
     """
 
     direction: Direction
@@ -68,6 +73,8 @@ class RenderContext:
     max_text_items: int = MAX_TEXT_ITEMS
     mailbox: str = "the mailbox"
     customers: tuple[str, ...] = ()
+    uploads: Mapping[int, str] = field(default_factory=dict)
+    refused_files: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +92,10 @@ def render(message: Message, ctx: RenderContext) -> Rendered:
     text = _text_of(message, ctx)
     pieces, left_out = _pieces(text, ctx.max_text_items)
     footer = "\n".join(_footer(message, ctx, left_out))
-    items = [subject] if subject else []
+    media = [item for one in message.attachments if (item := _media(one, ctx)) is not None]
+    items: list[str | MediaItem] = [subject] if subject else []
     items += pieces
+    items += media
     if footer.strip():
         items += islice(split_units(footer, MAX_TEXT_UNITS), MAX_FOOTER_ITEMS)
     if not (subject or pieces or message.attachments or message.notes):
@@ -94,8 +103,8 @@ def render(message: Message, ctx: RenderContext) -> Rendered:
     by_customer = ctx.direction is Direction.PARTICIPANT_TO_BUSINESS
     request = SendRequest(
         direction=ctx.direction,
-        texts=tuple(items),
-        preview_text=_preview(pieces[0] if pieces else items[0]),
+        items=tuple(items),
+        preview_text=_preview(next((one for one in (*pieces, *items) if isinstance(one, str)), "")),
         silent=ctx.backfill or _is_old(message, ctx),
         badge=_badge(ctx),
         send_notifications=ctx.send_notifications and by_customer and not ctx.backfill,
@@ -158,8 +167,7 @@ def _badge(ctx: RenderContext) -> Badge | None:
 def _footer(message: Message, ctx: RenderContext, left_out: int) -> Iterator[str]:
     if left_out:
         yield f"The rest is not shown ({left_out:,} characters)."
-    if message.attachments:
-        yield _files_line(message.attachments)
+    yield from _files_lines(message, ctx)
     for note in message.notes:
         yield clean_line(note)
     if message.legibility is Legibility.PARTIAL:
@@ -173,26 +181,38 @@ def _footer(message: Message, ctx: RenderContext, left_out: int) -> Iterator[str
         yield clean_line(ctx.reference)
 
 
-def _files_line(attachments: tuple[Attachment, ...]) -> str:
-    named = attachments[:MAX_NAMED_FILES]
-    files = ", ".join(_file(attachment) for attachment in named)
-    word = "Attachment" if len(attachments) == 1 else "Attachments"
-    return f"{word}: {files}{_and_more(len(attachments) - len(named))}"
+def _media(one: Attachment, ctx: RenderContext) -> MediaItem | None:
+    """A file that the Inbox has."""
+    file_id = ctx.uploads.get(one.spooled) if one.spooled else None
+    if file_id is None:
+        return None
+    name = clean_line(one.filename) or UNNAMED
+    return MediaItem(file_id, name, one.mime_type, shows_as_image(one), one.width, one.height)
+
+
+def _files_lines(message: Message, ctx: RenderContext) -> Iterator[str]:
+    """The files that are only named: those that nobody could open, then those that were left out, with the reason."""
+    named: list[str] = []
+    left_out: list[str] = []
+    for one in message.attachments:
+        why_not = one.why_not or ctx.refused_files.get(one.spooled, "")
+        if why_not:
+            left_out.append(f"{_file(one)}: {why_not}")
+        elif one.spooled not in ctx.uploads:
+            named.append(_file(one))
+    if named:
+        yield f"{'Attachment' if len(named) == 1 else 'Attachments'}: {_list(named, ', ')}"
+    if left_out:
+        yield f"Not brought over: {_list(left_out, '; ')}"
+
+
+def _list(names: list[str], between: str) -> str:
+    return between.join(names[:MAX_NAMED_FILES]) + _and_more(len(names) - MAX_NAMED_FILES)
 
 
 def _file(attachment: Attachment) -> str:
-    name = clean_line(attachment.filename) or "unnamed file"
-    return name if attachment.size is None else f"{name} ({_size(attachment.size)})"
-
-
-def _size(size: int) -> str:
-    """Bytes as people read them, in steps of 1,000."""
-    amount = float(size)
-    for unit in ("bytes", "kB", "MB"):
-        if amount < 999.5:
-            return f"{amount:.0f} {unit}" if unit == "bytes" or amount >= 10 else f"{amount:.1f} {unit}"
-        amount /= 1_000
-    return f"{amount:.1f} GB"
+    name = clean_line(attachment.filename) or UNNAMED
+    return name if attachment.size is None else f"{name} ({size_text(attachment.size)})"
 
 
 def _and_more(count: int) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sync.message import Direction, Json
+from sync.text.units import cut_units
 
 MAX_TEXT_UNITS = 16_384
 """UTF-16 units of one text item (1 at least)."""
@@ -19,6 +20,8 @@ MAX_BADGE_UNITS = 100
 """Not documented; short enough to be read on a bubble."""
 
 MAX_URL_UNITS = 2_000
+MAX_FILENAME_UNITS = 255
+MAX_MIME_TYPE_CHARS = 100
 
 
 class Visibility(StrEnum):
@@ -49,11 +52,33 @@ class Badge:
 
 
 @dataclass(frozen=True, slots=True)
+class MediaItem:
+    """An uploaded file. An image is shown (`width` and `height` in pixels, 0 where unknown), everything else is offered."""
+
+    file_id: str
+    filename: str
+    mime_type: str
+    is_image: bool = False
+    width: int = 0
+    height: int = 0
+
+    def to_json(self) -> dict[str, Json]:
+        """As the API spells it."""
+        media: dict[str, Json] = {"id": self.file_id, "filename": cut_units(self.filename, MAX_FILENAME_UNITS)}
+        if not self.is_image:
+            media["mimeType"] = self.mime_type[:MAX_MIME_TYPE_CHARS]
+            return {"file": media}
+        if self.width and self.height:
+            media |= {"width": self.width, "height": self.height}
+        return {"image": media}
+
+
+@dataclass(frozen=True, slots=True)
 class SendRequest:
-    """One message of basic content: each text is a bubble of its own."""
+    """One message of basic content: each text and each file is a bubble of its own."""
 
     direction: Direction
-    texts: tuple[str, ...]
+    items: tuple[str | MediaItem, ...]
     preview_text: str
     silent: bool
     badge: Badge | None = None
@@ -63,7 +88,7 @@ class SendRequest:
 
     def to_json(self) -> dict[str, Json]:
         """The body without `conversationId`."""
-        content: dict[str, Json] = {"basic": {"items": [{"text": text} for text in self.texts]}}
+        content: dict[str, Json] = {"basic": {"items": [_item(item) for item in self.items]}}
         if self.preview_text:
             content["previewText"] = self.preview_text
         message: dict[str, Json] = {
@@ -78,3 +103,7 @@ class SendRequest:
         if self.send_as is not None:
             body["sendAs"] = self.send_as.value
         return body
+
+
+def _item(item: str | MediaItem) -> dict[str, Json]:
+    return {"text": item} if isinstance(item, str) else item.to_json()

@@ -115,8 +115,9 @@ def _fill_media(context: Context, media: JsonObject) -> None:
     if not file_id:
         return
     file = context.site.media.get(file_id)
-    if file is None:
+    if file is None or (file.known_until is not None and file.known_until <= context.world.clock.now()):
         raise Refusal(400, "INVALID_MEDIA_URL", f"no file {file_id} on this site")
+    file.known_until = None
     media.setdefault("url", media_calls.file_url(context, file))
     media.setdefault("filename", file.filename)
 

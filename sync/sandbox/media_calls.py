@@ -11,7 +11,6 @@ from sync.sandbox.errors import Refusal, not_found
 from sync.sandbox.values import JsonObject, as_text
 from sync.sandbox.world import MediaFile, new_id
 
-FILE_MAX_BYTES = 25 * 1024 * 1024
 STORAGE_BYTES = 500 * 1024 * 1024
 UPLOAD_URL_SECONDS = 10 * 3600
 UPLOADS_KEPT = 10_000
@@ -39,13 +38,15 @@ def upload(context: Context) -> JsonObject:
     data = context.request.body
     if not data:
         raise Refusal(400, "ZERO_FILE_SIZE", "the file is empty")
-    if len(data) > FILE_MAX_BYTES:
-        raise Refusal(400, "FILE_SIZE_OVER_LIMIT", f"more than {FILE_MAX_BYTES} bytes")
+    most = context.world.switches.file_max_bytes
+    if len(data) > most:
+        raise Refusal(400, "FILE_SIZE_OVER_LIMIT", f"more than {most} bytes")
     sent_type = context.request.headers.get("content-type", "").split(";")[0].strip().lower()
     if sent_type != token.mime_type.split(";")[0].strip().lower():
         raise Refusal(400, "MIME_TYPE_MISMATCH", f"announced as {token.mime_type}, sent as {sent_type}")
     names = parse_qs(context.request.query).get("filename", [])
-    file = MediaFile(new_id(), names[0] if names else _a_name(sent_type), sent_type, data)
+    until = context.world.clock.now() + context.world.switches.media_seconds
+    file = MediaFile(new_id(), names[0] if names else _a_name(sent_type), sent_type, data, known_until=until)
     site = context.world.site(token.site_id)
     context.world.add_media(site, file)
     context.ids["file"] = file.id

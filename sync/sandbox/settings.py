@@ -57,6 +57,10 @@ class Switches(BaseModel, frozen=True, extra="forbid"):
     """A 429 carries Retry-After."""
     token_seconds: int = Field(default=14_400, ge=0)
     """Life of an access token."""
+    media_seconds: float = Field(default=36_000.0, gt=0)
+    """How long an uploaded file that no message names is known. The real service: 10 hours."""
+    file_max_bytes: int = Field(default=25 * 1024 * 1024, ge=1)
+    """The largest file that can be uploaded."""
     record_bodies: bool = False
     """The request journal keeps bodies."""
 

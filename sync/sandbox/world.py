@@ -17,13 +17,15 @@ from sync.sandbox.values import MICROSECONDS, JsonObject, as_object, as_text
 
 @dataclass(slots=True)
 class MediaFile:
-    """An uploaded or imported file. `data` is None where only an address was imported."""
+    """An uploaded or imported file. `data` is None where only an address was imported. `known_until` (by the sandbox's
+    clock): messages cannot name it for the first time after that; None: for ever, as once one has named it."""
 
     id: str
     filename: str
     mime_type: str
     data: bytes | None
     source_url: str = ""
+    known_until: float | None = None
 
 
 @dataclass(slots=True)

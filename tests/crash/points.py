@@ -10,9 +10,9 @@ MODES = (KILL, EXCEPTION)
 FREEZE = "freeze"
 """SIGSTOP: the program goes on when it gets SIGCONT. For several daemons."""
 
-Setting = Literal["maildir", "imap", "spool", "drop_after_store", "drop_before_store", "empty"]
+Setting = Literal["maildir", "imap", "spool", "drop_after_store", "drop_before_store", "files", "empty"]
 """What a point needs to be reached: a mailbox in files; an IMAP mailbox; one that is larger than the spool, so that
-contents are fetched later; one send whose answer is lost, stored or not; a database without tables."""
+contents are fetched later; one send whose answer is lost, stored or not; mails with files; a database without tables."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ POINTS = (
     Point("fetched_later", 3, "after a later fetch of content, before it is stored", "spool"),
     Point("contact_created", 4, "after the contact was created, before the participant's row", at=2),
     Point("conversation_opened", 5, "after get-or-create answered, before the mapping", at=2),
+    Point("uploaded", 6, "after an attachment was uploaded, before that is remembered", "files", at=3),
+    Point("upload_remembered", 6, "after an attachment was uploaded and remembered, before the intent", "files", at=3),
     Point("intents_none", 7, "in a group of intents, before its commit: none is durable"),
     Point("intents_some", 7, "between two commits of intents that came together: one is durable", at=2),
     Point("intents_all", 7, "after a group of intents was committed, before any is sent"),

@@ -28,6 +28,8 @@ from sync.delivery import Accepted, Intent, Settled
 from sync.group import Group
 from sync.http import exchange
 from sync.http.wire import WireTransport
+from sync.inbox import InboxClient
+from sync.ledger.attachments import Attachments
 from sync.ledger.backfills import Backfills
 from sync.ledger.commit import Commit
 from sync.ledger.deliveries import Deliveries
@@ -184,6 +186,10 @@ def install(point: Point, stop: Stop) -> None:  # noqa: C901  a table
             wrap(sync.inbox.contacts, "_create", after=stop, when=always)
         case "conversation_opened":
             wrap(sync.inbox.conversations, "get_or_create", after=stop, when=always)
+        case "uploaded":
+            wrap(InboxClient, "upload", after=stop, when=always)
+        case "upload_remembered":
+            wrap(Attachments, "uploaded", after=stop, when=always)
         case "intents_none":
             wrap(Commit, "run", after=stop, when=several_intents_in)
         case "intents_some":

@@ -5,18 +5,26 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from email import message_from_bytes
+from email.policy import SMTP
 from pathlib import Path
+
+from sqlalchemy import text
 
 from connectors.imap import ImapConfig, ImapConnector
 from connectors.maildir import MaildirConfig, MaildirConnector
 from sync.connector import Connector
 from sync.ledger import Ledger, MessageFilter
+from sync.ledger.engine import Database
 from sync.ledger.rows import MessageLine, Status
 from sync.sandbox import Sandbox
+from sync.sandbox.values import as_list, as_object, at_path
 from sync.settings import LedgerSettings
 from sync.testing import Reader
-from tests.acceptance.harness import assert_each_once_in_order, seed_contacts, wait_for
+from sync.upload import UPLOADS_AT_ONCE
+from tests.acceptance.harness import TOKEN, assert_each_once_in_order, seed_contacts, wait_for
 from tests.crash.points import Point
 from tests.crash.process import Running
 from tests.mailbag import OWN, Mail, Mailbag
@@ -26,6 +34,7 @@ ENVIRON = {"WIX_KEY": "sandbox-api-key", "MAIL_PASSWORD": PASSWORD}
 SPOOL_BYTES = 1024 * 1024
 """The smallest spool there is: two padded mails fill it."""
 PAD_BYTES = 700_000
+FILE_CONTENT = b"%PDF-1.7 " * 20_000
 DONE_SECONDS = 30.0
 LIST_LIMIT = 100_000
 """More messages than any site here has."""
@@ -44,10 +53,10 @@ class Mailboxes:
                 for part in ("cur", "new", "tmp"):
                     (place / part).mkdir(parents=True)
 
-    def put(self, mails: Sequence[Mail], *, pad_bytes: int = 0) -> None:
-        """Delivers mails."""
+    def put(self, mails: Sequence[Mail], *, pad_bytes: int = 0, with_files: bool = False) -> None:
+        """Delivers mails, each with a file of its own where that is wanted."""
         for mail in mails:
-            raw = mail.raw
+            raw = _with_file(mail) if with_files else mail.raw
             if pad_bytes:
                 head, _, body = raw.partition(b"\n\n")
                 raw = head + b"\nX-Pad: " + b"\n ".join([b"x" * 70] * (pad_bytes // 72)) + b"\n\n" + body
@@ -93,6 +102,12 @@ class Mailboxes:
         )
 
 
+def _with_file(mail: Mail) -> bytes:
+    message = message_from_bytes(mail.raw, policy=SMTP)
+    message.add_attachment(FILE_CONTENT, maintype="application", subtype="pdf", filename=f"{mail.token}.pdf")
+    return message.as_bytes()
+
+
 @dataclass
 class Site:
     """All of it. `bag` holds the mails that must arrive."""
@@ -113,9 +128,10 @@ class Site:
             )
         )
 
-    def bring(self, count: int, *, pad_bytes: int = 0) -> None:
+    def bring(self, count: int, *, pad_bytes: int = 0, with_files: bool = False) -> None:
         """More mails into the mailbox, from and to customers."""
-        self.mailboxes.put(self.bag.more(count, outgoing_share=0.3, to_many_share=0.5), pad_bytes=pad_bytes)
+        more = self.bag.more(count, outgoing_share=0.3, to_many_share=0.5)
+        self.mailboxes.put(more, pad_bytes=pad_bytes, with_files=with_files)
 
     def know_contacts(self) -> None:
         """Makes those contacts known to the site that the program could not guess."""
@@ -180,6 +196,20 @@ class Site:
             cursors = {row.key: json.dumps(row.cursor) for row in ledger.streams.of_source("support")}
         assert len(cursors) == 2
         await self._nothing_is_behind(cursors, lines)
+
+    def assert_files(self) -> None:
+        """Every message holds the file of its mail, whole; the ledger holds none, and few were uploaded twice."""
+        for message in self.sandbox.messages():
+            items = map(as_object, as_list(at_path(message["content"], "basic.items")))
+            files = [at_path(item, "file.filename") for item in items if "file" in item]
+            (token,) = TOKEN.findall(str(message["text"]))[:1]
+            assert files.count(f"{token}.pdf") == 1
+        site = self.sandbox.emulator.world.sites[self.sandbox.site_id]
+        uploaded = [file for file in site.media.values() if TOKEN.match(file.filename)]
+        assert {file.data for file in uploaded} == {FILE_CONTENT}
+        assert len(uploaded) <= len(self.bag.mails) + UPLOADS_AT_ONCE
+        with closing(Database(LedgerSettings(url=self.ledger_url))) as database:
+            assert database.read(lambda tx: tx.execute(text("SELECT count(*) FROM attachment_pieces")).scalar()) == 0
 
     async def _nothing_is_behind(self, cursors: dict[str, str], lines: Sequence[MessageLine]) -> None:
         """A connector that is given these cursors finds nothing. (The one for files may ask for what is known.)"""

@@ -21,7 +21,7 @@ from tests.servers.dovecot import Dovecot
 pytestmark = pytest.mark.timeout(180)
 
 MAILS = 8
-ON_FILES = ("maildir", "drop_after_store", "drop_before_store")
+ON_FILES = ("maildir", "files", "drop_after_store", "drop_before_store")
 CUSTOMERS = 4
 
 
@@ -51,7 +51,8 @@ async def test_stopped_at_a_point_every_message_arrives_once_and_in_order(
     dovecot = request.getfixturevalue("dovecot") if point.setting in ("imap", "spool") else None
     url = request.getfixturevalue("empty_ledger_url" if point.setting == "empty" else "ledger_url")
     site = a_site(tmp_path, sandbox, url, dovecot)
-    site.bring(MAILS, pad_bytes=PAD_BYTES if point.setting == "spool" else 0)
+    with_files = point.setting == "files"
+    site.bring(MAILS, pad_bytes=PAD_BYTES if point.setting == "spool" else 0, with_files=with_files)
     site.know_contacts()
     if point.setting in ("drop_after_store", "drop_before_store"):
         sandbox.fault(point.setting, call="messages.send", skip=2)
@@ -69,9 +70,11 @@ async def test_stopped_at_a_point_every_message_arrives_once_and_in_order(
     finally:
         stopped.kill()
 
-    site.bring(2)
+    site.bring(2, with_files=with_files)
     site.run_until_all_is_done()
     await site.assert_whole()
+    if with_files:
+        site.assert_files()
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -80,9 +83,9 @@ async def test_an_exception_at_a_point_is_survived_without_a_restart(
     point: Point, tmp_path: Path, sandbox: Sandbox, ledger_url: str
 ) -> None:
     site = a_site(tmp_path, sandbox, ledger_url)
-    site.bring(MAILS)
+    site.bring(MAILS, with_files=point.setting == "files")
     site.know_contacts()
-    if point.setting != "maildir":
+    if point.setting in ("drop_after_store", "drop_before_store"):
         sandbox.fault(point.setting, call="messages.send", skip=2)
     running = site.start(point, EXCEPTION)
     try:
@@ -116,7 +119,7 @@ def reached_or_ended(site: Site, point: Point, running: Running) -> bool:
     return site.proof(point).exists() or running.ended
 
 
-LIVES = [point for point in POINTS if point.setting not in ("empty", "spool")]
+LIVES = [point for point in POINTS if point.setting not in ("empty", "spool", "files")]
 
 
 @pytest.mark.soak

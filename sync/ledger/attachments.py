@@ -1,0 +1,97 @@
+"""The bytes of files that wait for their message's delivery, in pieces, and what the Inbox calls them once uploaded."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from sync.ledger import schema
+from sync.ledger.repository import Repository, chunks, reads, writes
+
+_A = schema.attachments.c
+_B = schema.attachment_pieces.c
+
+OWNERLESS_AFTER = timedelta(hours=6)
+"""A file whose message was not written so long after it never will be: the program ended in between."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """A file. `bytes`: its size; `file_id`: the Inbox's name for it since `uploaded_at`, None before; `renewals`: how
+    often it had to be uploaded anew because the Inbox did not know it any more; `failures`: uploads that came to
+    nothing; `why_not`: the reason why it will not be uploaded."""
+
+    id: int
+    message_id: int | None
+    bytes: int
+    file_id: str | None
+    uploaded_at: datetime | None
+    renewals: int
+    failures: int
+    why_not: str
+
+
+class Attachments(Repository):
+    """The files of messages. Their rows go together with the contents (`sync.ledger.contents`)."""
+
+    @writes
+    def open(self, tx: Connection, now: datetime) -> int:
+        """A new file without bytes; returns its number. It belongs to no message until a content names it."""
+        tx.execute(delete(schema.attachments).where(_A.message_id.is_(None), _A.spooled_at < now - OWNERLESS_AFTER))
+        return int(tx.execute(insert(schema.attachments).values(spooled_at=now).returning(_A.id)).scalar_one())
+
+    @writes
+    def append(self, tx: Connection, attachment_id: int, number: int, data: bytes) -> None:
+        """The next piece of a file's bytes, counted from 0."""
+        tx.execute(insert(schema.attachment_pieces).values(attachment_id=attachment_id, number=number, data=data))
+        tx.execute(update(schema.attachments).where(_A.id == attachment_id).values(bytes=_A.bytes + len(data)))
+
+    @writes
+    def discard(self, tx: Connection, attachment_ids: Collection[int]) -> None:
+        """These files are not wanted after all."""
+        for some in chunks(sorted(attachment_ids)):
+            tx.execute(delete(schema.attachments).where(_A.id.in_(some), _A.message_id.is_(None)))
+
+    @reads
+    def of_message(self, tx: Connection, message_id: int) -> tuple[Spooled, ...]:
+        """A message's files in their order."""
+        query = select(_A.id, _A.message_id, _A.bytes, _A.file_id, _A.uploaded_at, _A.renewals, _A.failures, _A.why_not)
+        rows = tx.execute(query.where(_A.message_id == message_id).order_by(_A.id))
+        return tuple(Spooled(*row) for row in rows)
+
+    @reads
+    def piece(self, tx: Connection, attachment_id: int, number: int) -> bytes | None:
+        """One piece; None after the last."""
+        query = select(_B.data).where(_B.attachment_id == attachment_id, _B.number == number)
+        data = tx.execute(query).scalar_one_or_none()
+        return None if data is None else bytes(data)
+
+    @writes
+    def uploaded(self, tx: Connection, attachment_id: int, file_id: str, now: datetime) -> None:
+        """The Inbox has it, and calls it `file_id`."""
+        tx.execute(update(schema.attachments).where(_A.id == attachment_id).values(file_id=file_id, uploaded_at=now))
+
+    @writes
+    def upload_failed(self, tx: Connection, attachment_id: int, why_not: str) -> None:
+        """An upload came to nothing. `why_not` "" when it may be tried again."""
+        tx.execute(
+            update(schema.attachments).where(_A.id == attachment_id).values(failures=_A.failures + 1, why_not=why_not)
+        )
+
+    @writes
+    def renew(self, tx: Connection, message_id: int, renewals_max: int, why_not: str) -> None:
+        """The Inbox does not know the files of this message any more: they are uploaded again, or left out for `why_not`
+        when that has happened `renewals_max` times."""
+        tx.execute(
+            update(schema.attachments)
+            .where(_A.message_id == message_id, _A.file_id.is_not(None), _A.renewals >= renewals_max)
+            .values(why_not=why_not)
+        )
+        tx.execute(
+            update(schema.attachments)
+            .where(_A.message_id == message_id, _A.file_id.is_not(None))
+            .values(file_id=None, uploaded_at=None, renewals=_A.renewals + 1)
+        )

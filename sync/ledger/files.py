@@ -1,0 +1,44 @@
+"""How files hang on the contents they came with: what a content holds of them, and that they go with it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from sqlalchemy import Connection, bindparam, delete, exists, update
+
+from sync.ledger import schema
+from sync.ledger.repository import chunks
+from sync.message import Message
+
+_A = schema.attachments.c
+_P = schema.payloads.c
+
+_ADOPT = update(schema.attachments).where(_A.id == bindparam("key")).values(message_id=bindparam("owner"))
+_DROP = delete(schema.attachments).where(
+    _A.message_id.in_(bindparam("keys", expanding=True)), ~exists().where(_P.message_id == _A.message_id)
+)
+
+
+def spooled_bytes(message: Message) -> int:
+    """Bytes of the files that were put into the ledger for it."""
+    return sum(one.size or 0 for one in message.attachments if one.spooled)
+
+
+def adopt(tx: Connection, contents: Mapping[int, Message]) -> None:
+    """The files that these contents name belong to their messages now; those of earlier contents go."""
+    owners = {
+        one.spooled: message_id
+        for message_id, message in contents.items()
+        for one in message.attachments
+        if one.spooled
+    }
+    for some in chunks(sorted(contents)):
+        tx.execute(delete(schema.attachments).where(_A.message_id.in_(some), _A.id.not_in(sorted(owners))))
+    if owners:
+        tx.execute(_ADOPT, [{"key": number, "owner": message_id} for number, message_id in owners.items()])
+
+
+def drop_without_content(tx: Connection, message_ids: Collection[int]) -> None:
+    """Files of these messages go when the content has gone."""
+    for some in chunks(sorted(message_ids)):
+        tx.execute(_DROP, {"keys": some})

@@ -1,0 +1,205 @@
+"""Bringing the files of a message into the ledger, piece by piece, before the message is recorded.
+
+    connector.open_attachment ─pieces─▶ attachment_pieces ─(its number in the content)─▶ the message is recorded
+
+A content that names a file is only written after the file is whole in the ledger; a file that no content names any more
+goes. So a crash in between costs nothing but loading it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+
+from sync import attachments as choice
+from sync.attachments import AttachmentRules, choose, size_text
+from sync.clock import Clock
+from sync.connector import PIECE_MAX_BYTES, Attaches, Connector, Fetches, PassContext, Stream
+from sync.decide import Loaded
+from sync.errors import MessageError, Scope, TemporaryError
+from sync.ledger import Ledger
+from sync.message import ORIGINAL_REF, Attachment, Message
+from sync.passes import PassTerms
+from sync.settings import SourceSettings
+
+log = structlog.get_logger()
+
+SPOOL_FULL: Final = "ledger.spool_full"
+FILE_SHARE: Final = 0.5
+"""The part of a pass's time that one file may take."""
+FILE_TRIES: Final = 3
+"""After so many failures to load one file its message is delivered without it."""
+FAILURES_KEPT: Final = 10_000
+"""Files whose failures are remembered; more than this, and counting begins anew."""
+NOT_LOADED: Final = "it could not be loaded"
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a file's message is."""
+
+    stream: Stream
+    epoch: str
+    external_id: str
+
+
+class _TooLarge(Exception):
+    """A file turned out larger than its message had said."""
+
+
+class Spooler:
+    """One source's."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: SourceSettings,
+        *,
+        connector: Connector,
+        terms: PassTerms,
+        ledger: Ledger,
+        spool_max_bytes: int,
+        clock: Clock,
+    ) -> None:
+        self._name = name
+        self._settings = settings
+        self._connector = connector
+        self._terms = terms
+        self._ledger = ledger
+        self._spool_max_bytes = spool_max_bytes
+        self._clock = clock
+        self._failures: dict[tuple[str, str, str, str], int] = {}
+
+    async def spool(self, stream: Stream, epoch: str, external_id: str, loaded: Loaded, ctx: PassContext) -> Loaded:
+        """The message with what became of each of its files. Raises TemporaryError when one of them cannot be had now
+        (then nothing of it is kept) and, with the code `SPOOL_FULL`, when there is no room for them now."""
+        message = loaded.message
+        if not message.attachments:
+            return loaded
+        rules = self._terms.attachment_rules
+        chosen = choose(message.attachments, rules)
+        if not isinstance(self._connector, Attaches):
+            chosen = tuple(one if one.ref == ORIGINAL_REF or one.why_not else replace(one, ref="") for one in chosen)
+        wanted = [one for one in chosen if _is_wanted(one)]
+        await self._need_room(sum(one.size or 0 for one in wanted))
+        place = _Place(stream, epoch, external_id)
+        brought: list[Attachment] = []
+        decoration = [one for one in message.attachments if choice.is_pixel(one)]
+        try:
+            for one in chosen:
+                done = await self._bring(place, message, one, rules, ctx) if _is_wanted(one) else one
+                if done is None:
+                    decoration.append(one)
+                else:
+                    brought.append(done)
+        except BaseException:
+            await self._discard(brought)
+            raise
+        text = choice.without_marks(message.text, decoration)
+        return replace(loaded, message=replace(message, text=text, attachments=tuple(brought), original=""))
+
+    async def _need_room(self, size: int) -> None:
+        if not size:
+            return
+        spooled = await self._ledger.call(self._ledger.messages.spooled_bytes)
+        if spooled and spooled + size > self._spool_max_bytes:
+            raise TemporaryError(
+                "the spool has no room for the files of this message now",
+                code=SPOOL_FULL,
+                next_step="nothing: it is loaded when others are delivered; spool_max_bytes is the limit",
+                scope=Scope.MESSAGE,
+            )
+
+    async def _bring(
+        self, place: _Place, message: Message, one: Attachment, rules: AttachmentRules, ctx: PassContext
+    ) -> Attachment | None:
+        """The file as it is in the ledger now, or with the reason why it is not; None for decoration."""
+        key = (place.stream.key, place.epoch, place.external_id, one.ref)
+        try:
+            done = await self._copy_in_time(self._pieces(place, message, one, ctx), one, rules.file_max_bytes)
+        except _TooLarge:
+            return replace(one, why_not=choice.TOO_LARGE.format(limit=size_text(rules.file_max_bytes)))
+        except (MessageError, TemporaryError) as error:
+            failures = self._failures[key] = self._failures.get(key, 0) + 1
+            final = isinstance(error, MessageError) or not isinstance(self._connector, Fetches)
+            if not final and failures < min(FILE_TRIES, self._settings.max_fetch_attempts):
+                if len(self._failures) > FAILURES_KEPT:
+                    self._failures.clear()
+                raise
+            self._failures.pop(key, None)
+            log.warning("attachment.not_loaded", source=self._name, id=place.external_id, code=error.code)
+            return replace(one, why_not=NOT_LOADED)
+        self._failures.pop(key, None)
+        if done.size == 0 or choice.is_decoration(done):
+            await self._discard([done])
+            return replace(done, spooled=0, why_not=choice.EMPTY) if done.size == 0 else None
+        return done
+
+    async def _pieces(
+        self, place: _Place, message: Message, one: Attachment, ctx: PassContext
+    ) -> AsyncGenerator[bytes, None]:
+        if one.ref == ORIGINAL_REF:
+            data = message.original.encode("utf-8", "replace")
+            for start in range(0, len(data), PIECE_MAX_BYTES):
+                yield data[start : start + PIECE_MAX_BYTES]
+            return
+        connector = self._connector
+        if not isinstance(connector, Attaches):
+            raise MessageError("its source gives no files", code="source.no_files")
+        opened = connector.open_attachment(place.stream, place.epoch, place.external_id, one, ctx)
+        try:
+            async for piece in opened:
+                yield piece
+        finally:
+            if isinstance(opened, AsyncGenerator):
+                await opened.aclose()
+
+    async def _copy_in_time(self, pieces: AsyncGenerator[bytes, None], one: Attachment, max_bytes: int) -> Attachment:
+        seconds = self._settings.pass_timeout_seconds * FILE_SHARE
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._copy(pieces, one, max_bytes)
+        except TimeoutError:
+            raise TemporaryError(
+                f"loading a file took longer than {seconds:g} s",
+                code="source.file_hung",
+                next_step="nothing: it is tried again, then left out; if it stays, raise pass_timeout_seconds",
+                source=self._name,
+            ) from None
+
+    async def _copy(self, pieces: AsyncGenerator[bytes, None], one: Attachment, max_bytes: int) -> Attachment:
+        """Writes the pieces into the ledger. What is not whole is taken back."""
+        ledger = self._ledger
+        number = await ledger.call(ledger.attachments.open, self._clock.now())
+        size = count = 0
+        head = bytearray()
+        try:
+            async with aclosing(pieces) as opened:
+                async for piece in opened:
+                    size += len(piece)
+                    if size > max_bytes:
+                        raise _TooLarge  # noqa: TRY301  what was written goes, as after every failure
+                    head += piece[: max(0, choice.HEAD_BYTES - len(head))]
+                    if piece:
+                        await ledger.call(ledger.attachments.append, number, count, piece)
+                        count += 1
+        except BaseException:
+            await ledger.call(ledger.attachments.discard, [number])
+            raise
+        width, height = choice.pixels_of(bytes(head)) if choice.shows_as_image(one) else (0, 0)
+        return replace(one, size=size, spooled=number, width=width, height=height)
+
+    async def _discard(self, files: list[Attachment]) -> None:
+        numbers = [one.spooled for one in files if one.spooled]
+        if numbers:
+            await self._ledger.call(self._ledger.attachments.discard, numbers)
+
+
+def _is_wanted(one: Attachment) -> bool:
+    """Whether it can and shall be brought over."""
+    return bool(one.ref) and not one.why_not
