@@ -33,12 +33,12 @@ _ANSWERED_WITHOUT_BODY: Final = frozenset({"HEAD", "CONNECT"})
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """A request as it was (or is being) written; `framed`: its head tells the length of the body."""
+    """A request as it was (or is being) written; `length`: bytes of its body; `framed`: its head tells them."""
 
     method: str
     target: bytes
     headers: _Headers
-    body: bytes
+    length: int
     framed: bool
 
 
@@ -50,7 +50,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._h11: h11.Connection | None = None
-        self._sent = _Sent("", b"", (), b"", framed=False)
+        self._sent = _Sent("", b"", (), 0, framed=False)
         self._written = 0
         self._whole = False
         self._received = b""
@@ -149,13 +149,19 @@ class Connection(asyncio.Protocol):
         h11.LocalProtocolError before the first byte for what cannot be written."""
         if self._lost or self._transport.is_closing():
             raise httpx.ConnectError("closed before the request")
-        body = await request.aread()
+        length = _announced(request)
+        body = await request.aread() if length is None else b""
         headers = tuple((name, value) for name, value in request.headers.raw if name.lower() not in _FRAMING)
         framed = len(headers) < len(request.headers.raw)
         head = _head(request.method, request.url.raw_path, headers)
         if framed:
-            head = b"%bcontent-length: %d\r\n\r\n" % (head[:-2], len(body))
-        self._begin(_Sent(request.method, request.url.raw_path, headers, body, framed))
+            head = b"%bcontent-length: %d\r\n\r\n" % (head[:-2], len(body) if length is None else length)
+        self._begin(
+            _Sent(request.method, request.url.raw_path, headers, len(body) if length is None else length, framed)
+        )
+        if length is not None:
+            await self._write_pieces(request, head, evidence, timeout_seconds)
+            return
         for start in range(0, max(1, len(body)), WRITE_PIECE_BYTES):
             piece = body[start : start + WRITE_PIECE_BYTES]
             self._written += len(piece)
@@ -167,6 +173,28 @@ class Connection(asyncio.Protocol):
                 await self._drain(timeout_seconds)
             if self._stopped:
                 return
+        self._whole = True
+
+    async def _write_pieces(
+        self, request: httpx.Request, head: bytes, evidence: Evidence, timeout_seconds: float | None
+    ) -> None:
+        """The same for a body that is made while it is written, and of which no more than a piece is held."""
+        async for data in request.stream:  # type: ignore[union-attr]  # `_announced` looked
+            for start in range(0, len(data), WRITE_PIECE_BYTES):
+                piece = data[start : start + WRITE_PIECE_BYTES]
+                if self._written + len(piece) > self._sent.length:
+                    raise h11.LocalProtocolError("the body is longer than was announced")
+                self._written += len(piece)
+                if head:
+                    evidence.first_byte()  # nothing may be awaited from here to the write
+                self._transport.write(head + piece)
+                head = b""
+                if not self._writable:
+                    await self._drain(timeout_seconds)
+                if self._stopped:
+                    return
+        if head or self._written < self._sent.length:
+            raise h11.LocalProtocolError("the body is shorter than was announced")
         self._whole = True
 
     def _begin(self, sent: _Sent) -> None:
@@ -224,10 +252,10 @@ class Connection(asyncio.Protocol):
         """h11, as it would be if it had made the request."""
         if self._h11 is None:
             sent, self._h11 = self._sent, h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_MAX_BYTES)
-            headers = [*sent.headers, (b"content-length", b"%d" % len(sent.body))] if sent.framed else [*sent.headers]
+            headers = [*sent.headers, (b"content-length", b"%d" % sent.length)] if sent.framed else [*sent.headers]
             self._h11.send(h11.Request(method=sent.method, target=sent.target, headers=headers))
-            if self._written:
-                self._h11.send(h11.Data(data=sent.body[: self._written]))
+            for start in range(0, self._written, WRITE_PIECE_BYTES):  # it counts them, and does not look
+                self._h11.send(h11.Data(data=bytes(min(WRITE_PIECE_BYTES, self._written - start))))
             if self._whole:
                 self._h11.send(h11.EndOfMessage())
             if self._received:
@@ -253,6 +281,14 @@ class Connection(asyncio.Protocol):
         self._lost = True
         self._transport.abort()
         self._wake()
+
+
+def _announced(request: httpx.Request) -> int | None:
+    """The length of a body that comes in pieces; None for one that is at hand."""
+    if isinstance(request.stream, httpx.SyncByteStream) or not isinstance(request.stream, httpx.AsyncByteStream):
+        return None
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isascii() and length.isdigit() and len(length) < 16 else None
 
 
 @functools.lru_cache(maxsize=HEADS_KEPT)
