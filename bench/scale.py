@@ -32,8 +32,9 @@ from bench.harness import (
 from bench.parts.fill import fill_postgres, fill_sqlite, make_ledger
 from bench.parts.mails import arrived_at, make_mails
 from bench.parts.site import Site, site
+from sync.addressing import address_message
 from sync.connector import StreamRole
-from sync.decide import Seen, SourceRules, address_message, see
+from sync.decide import Seen, SourceRules, see
 from sync.ledger import Ledger, Mark, View
 from sync.ledger.ledger import utc_now
 from sync.mail import understand, understand_headers

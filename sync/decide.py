@@ -11,21 +11,18 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from sync.connector import StreamRole
 from sync.delivery import OnTheWire, Waiting
-from sync.message import Direction, FingerprintParts, Found, Message, Participant, ParticipantKind
+from sync.message import FingerprintParts, Found, Message, Participant
 from sync.states import Reason
 from sync.text.quotes import ReplyPolicy
 
 FUTURE_TOLERANCE = timedelta(days=1)
 """A Date header further ahead of our clock than this says nothing (failures.md 27)."""
-
-MAX_PARTICIPANTS = 50
-"""More customers than this in one outgoing message make it a mailing, not a conversation."""
 
 CLOCKS_AGREE = timedelta(minutes=1)
 """How far the clocks of machines that share a ledger may be apart. What lies further ahead than this, and is past by its
@@ -48,11 +45,21 @@ class Skip:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """Delivered only when an operator says so, and why."""
+
+    reason: Reason
+    code: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
-    """Content known, and with it the direction and who it is delivered to."""
+    """Content known, and with it the direction and who it is delivered to. `hold`: its deliveries wait for an operator."""
 
     message: Message
     participants: tuple[Participant, ...]
+    hold: Hold | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +198,50 @@ def _fold(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """Whose words an incoming mail is, and what becomes of it by the rules about senders.
+
+    `customer` None: nobody's. `activity`: the words that tell what kind of sender it has, when it is shown as one silent
+    line. `notes` are shown with it.
+    """
+
+    customer: Participant | None
+    skip: Skip | None = None
+    activity: str = ""
+    hold: Hold | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Senders(Protocol):
+    """The rules about senders (`sync.senders`)."""
+
+    def is_relay(self, address: str) -> bool:
+        """Whether what comes from this address is somebody else's words (a contact form's)."""
+
+    def own_output(self, message: Message) -> Skip | None:
+        """Why a message is left out as this program's own output, if it is."""
+
+    def judge(self, message: Message, whole_text: str) -> Judgement:
+        """An incoming mail. `whole_text` is its text with what it quotes."""
+
+
+class AsWritten:
+    """No rules: every mail is from the address in From."""
+
+    def is_relay(self, address: str) -> bool:  # noqa: ARG002
+        """Nobody writes for others."""
+        return False
+
+    def own_output(self, message: Message) -> Skip | None:  # noqa: ARG002
+        """Nothing is known to be ours."""
+        return None
+
+    def judge(self, message: Message, whole_text: str) -> Judgement:  # noqa: ARG002
+        """From its author, and to be delivered."""
+        return Judgement(message.author)
+
+
+@dataclass(frozen=True, slots=True)
 class SourceRules:
     """What a source's settings and the ledger say about its messages.
 
@@ -210,6 +261,9 @@ class SourceRules:
     duplicates: str
     is_own: Callable[[str], bool]
     replies: ReplyPolicy = field(default_factory=ReplyPolicy)
+    senders: Senders = field(default_factory=AsWritten)
+    overruled: bool = False
+    """An operator asked for the message: what the rules about senders leave out, shorten or hold is delivered."""
 
 
 def judge_headers(found: Found, author: str, rules: SourceRules, now: datetime) -> Skip | None:
@@ -225,7 +279,7 @@ def judge_headers(found: Found, author: str, rules: SourceRules, now: datetime) 
         )
         if late_by > rules.max_age:
             return Skip(Reason.TOO_OLD, f"turned up {late_by.days} days after it was written or arrived")
-    if rules.role is StreamRole.RECEIVED and author and rules.is_own(author):
+    if rules.role is StreamRole.RECEIVED and author and rules.is_own(author) and not rules.senders.is_relay(author):
         return Skip(Reason.OWN_ADDRESS, "From is one of the inbox's own addresses, outside a sent folder")
     return None
 
@@ -253,58 +307,14 @@ def see(found: Found, author: str, rules: SourceRules, now: datetime) -> Seen:
     )
 
 
-def address_message(message: Message, rules: SourceRules) -> Loaded | Skip:
-    """The direction of a message and its participants.
+MACHINE_REASONS = frozenset(
+    {Reason.AUTO_REPLY, Reason.BOUNCE, Reason.MAILING_LIST, Reason.NOTIFICATION, Reason.SITE_NOTIFICATION}
+)
+"""Skipped because no person wrote it."""
 
-    Where the service says who is an agent (`direction` set), it is believed. For mail, own addresses decide: in a sent
-    stream a message goes to its recipients, elsewhere it comes from its author. A customer's mail that was filed in a
-    sent folder (author not own, an own address among the recipients) still comes from its author.
-    """
-    if message.direction is not None:
-        if not message.participants:
-            return Skip(Reason.NO_IDENTITY, "the service names no customer")
-        return Loaded(message, message.participants)
-    author = message.author
-    author_is_own = author is not None and _own(author, rules)
-    if rules.role is StreamRole.SENT and (author_is_own or not any(_own(r, rules) for r in message.recipients)):
-        return _outgoing(message, rules)
-    if author is None:
-        return Skip(Reason.NO_IDENTITY, "it has no sender")
-    if author_is_own:
-        return Skip(Reason.OWN_ADDRESS, "From is one of the inbox's own addresses, outside a sent folder")
-    return Loaded(_directed(message, Direction.PARTICIPANT_TO_BUSINESS, (author,), rules), (author,))
-
-
-def _outgoing(message: Message, rules: SourceRules) -> Loaded | Skip:
-    customers: dict[str, Participant] = {}
-    for recipient in message.recipients:
-        if not _own(recipient, rules):
-            customers.setdefault(recipient.value, recipient)
-    if not customers:
-        return Skip(Reason.NO_IDENTITY, "it was sent to own addresses only, or to nobody")
-    if len(customers) > MAX_PARTICIPANTS:
-        return Skip(
-            Reason.POLICY, f"it was sent to {len(customers)} customers; more than {MAX_PARTICIPANTS} is a mailing"
-        )
-    participants = tuple(customers.values())
-    return Loaded(_directed(message, Direction.BUSINESS_TO_PARTICIPANT, participants, rules), participants)
-
-
-def _directed(
-    message: Message, direction: Direction, participants: tuple[Participant, ...], rules: SourceRules
-) -> Message:
-    """The message as it is delivered: of To and Cc only the customers stay."""
-    customers = tuple(one for one in message.recipients if not _own(one, rules))
-    return replace(message, direction=direction, participants=participants, recipients=customers)
-
-
-def _own(participant: Participant, rules: SourceRules) -> bool:
-    return participant.kind is ParticipantKind.EMAIL and rules.is_own(participant.value)
-
-
-HOLDS_NO_CLAIM = frozenset({Reason.OWN_ADDRESS, Reason.BEFORE_HORIZON, Reason.TOO_OLD})
-"""Skipped for a reason that another copy of the same message (in a sent folder, in a source that starts earlier) need
-not share: such a row must not make the other copy a duplicate."""
+HOLDS_NO_CLAIM = MACHINE_REASONS | {Reason.OWN_ADDRESS, Reason.INTERNAL, Reason.BEFORE_HORIZON, Reason.TOO_OLD}
+"""Skipped for a reason that another copy of the same message (in a sent folder, in a source that starts earlier, not sent
+through a list) need not share: such a row must not make the other copy a duplicate."""
 
 
 # ---------------------------------------------------------------------------------------------------- rates

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from sync.addressing import address_message
 from sync.clock import Clock
 from sync.connector import Aborts, Connector, Fetches, PassContext, Stream
 from sync.decide import (
@@ -24,19 +25,16 @@ from sync.decide import (
     SourceRules,
     Vanished,
     Verdict,
-    address_message,
     backoff_seconds,
     see,
 )
 from sync.errors import InboxSyncError, MessageError, Scope, TemporaryError
 from sync.ledger import FoundRow, Ledger, SourceRow, StreamRow
 from sync.mail.address import normalise_address, split_addresses
-from sync.mail.machine import is_loop
 from sync.message import Content, Found, Gone, Message, Unreadable
 from sync.passes import MAX_BACKOFF_SECONDS, PassReport, PassTerms
 from sync.settings import SourceSettings
 from sync.spool import SPOOL_FULL, Spooler
-from sync.states import Reason
 from sync.text.quotes import applied
 
 log = structlog.get_logger()
@@ -224,7 +222,8 @@ class Fetcher:
             if content is None:
                 missing.append(one)
                 continue
-            verdict = Vanished(content.why) if isinstance(content, Gone) else verdict_on(content, rules)
+            asked = replace(rules, overruled=True) if one.late else rules
+            verdict = Vanished(content.why) if isinstance(content, Gone) else verdict_on(content, asked)
             if isinstance(verdict, Loaded):
                 try:
                     verdict = await self.spooler.spool(stream, epoch, one.external_id, verdict, ctx)
@@ -267,9 +266,7 @@ def verdict_on(content: Message | Unreadable, rules: SourceRules) -> Loaded | Sk
     """What is to be done with a message, now that its content is known."""
     if isinstance(content, Unreadable):
         return Dead(content.raw, content.why)
-    if is_loop(content):
-        return Skip(Reason.LOOP, "it carries the mark of a message this program made")
-    return address_message(applied(content, rules.replies), rules)
+    return address_message(applied(content, rules.replies), rules, content.text)
 
 
 def see_found(found: Found, rules: SourceRules, now: datetime) -> Seen:

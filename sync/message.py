@@ -120,9 +120,11 @@ class Message:
     the text that is shown; it is not stored."""
     original: str = ""
     """The whole text, where a policy says that it goes along as a file (`ORIGINAL_REF`)."""
+    activity: str = ""
+    """What kind of machine wrote it, in words ("Automatic reply"), when it is shown as one silent line."""
     headers: tuple[tuple[str, str], ...] = ()
-    """The few lower-cased headers that the rules about machine mail and forged senders look at (name, raw value up to
-    2,000 characters; the topmost first where one name comes more than once)."""
+    """The few lower-cased headers that the rules about machine mail, participants and forged senders look at (name, raw
+    value up to 2,000 characters; the topmost first where one name comes more than once)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from sync.decide import SourceRules
 from sync.errors import InboxSyncError
 from sync.ledger import LeaseRef, Ledger, SourceRow, StreamRow, View
 from sync.mail.address import OwnAddresses
+from sync.senders import sender_rules
 from sync.settings import SourceSettings
 from sync.text.quotes import QuotePolicy, ReplyPolicy, SignaturePolicy
 from sync.tokens import LedgerTokenStore
@@ -93,6 +94,7 @@ class PassTerms:
         self._ledger = ledger
         self._http = http
         self._clock = clock
+        self._senders = sender_rules(settings, own_addresses)
         self.lease: LeaseRef | None = None
         """The lease of the pass that runs: nothing is recorded without it. None where nobody else can be at work."""
 
@@ -143,6 +145,7 @@ class PassTerms:
             max_age=timedelta(days=self._settings.max_age_days),
             duplicates=self._settings.duplicates,
             is_own=self._own_addresses.matches,
+            senders=self._senders,
             replies=ReplyPolicy(QuotePolicy(self._settings.quotes), SignaturePolicy(self._settings.signatures)),
         )
 

@@ -178,6 +178,40 @@ class InboxSettings(_Model):
         return self
 
 
+def _parse_names(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_parse_names, json_schema_input_type=str | list[str])]
+"""One name, or a list of them."""
+
+
+class ParticipantRule(_Model):
+    """`[[sources.NAME.participant_rules]]`: mails in which somebody else than the address in From speaks."""
+
+    sender: tuple[str, ...] = ()
+    """Addresses in From, `*` stands for anything."""
+    list_id: str = ""
+    """A part of the header List-Id."""
+    header: str = ""
+    """A header that has to be there."""
+    use_header: str = ""
+    """The header that names the customer, as in "Reply-To" or "X-Original-From"."""
+    use_line: str = ""
+    """The label of the line of the text that names the customer, as in "E-mail" for `E-mail: jo@example.com`."""
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if not (self.sender or self.list_id or self.header):
+            raise ValueError("says no mails: give sender, list_id or header")
+        if bool(self.use_header) == bool(self.use_line.strip(" :")):
+            raise ValueError("says not where the customer stands: give either use_header or use_line")
+        return self
+
+
+TreatmentName = Literal["deliver", "activity", "skip"]
+
+
 class SourceSettings(_Model):
     """`[sources.NAME]`, the part every source has; all other keys belong to the connector's own settings."""
 
@@ -199,6 +233,36 @@ class SourceSettings(_Model):
     much it was, `keep` leaves everything as it came, `attach` takes them out and adds the whole text as a file."""
     signatures: Literal["keep", "remove"] = "keep"
     """Signatures, "Sent from my phone" and legal notices at the end of a message: `keep` or `remove` them."""
+    auto_replies: TreatmentName = "activity"
+    """Out-of-office notes and other answers of programs: `deliver` them like a customer's mail, show them as an
+    `activity` (one silent line), or `skip` them with the reason in the ledger."""
+    bounces: TreatmentName = "activity"
+    """Reports of failed deliveries: `deliver`, `activity` or `skip`."""
+    mailing_lists: TreatmentName = "activity"
+    """Mail that came through a list, and newsletters: `deliver`, `activity` or `skip`. A list that is one of
+    `own_addresses` (a group mailbox) does not count."""
+    notifications: TreatmentName = "activity"
+    """What programs of other services write: `deliver`, `activity` or `skip`."""
+    site_notifications: TreatmentName = "skip"
+    """The site's own notices of forms, chats and orders, which are in the Inbox already: `deliver`, `activity` or
+    `skip`."""
+    own_output: TreatmentName = "skip"
+    """What this program made itself and comes back: `deliver`, `activity` or `skip`. Leave it, or loops may begin."""
+    site_domains: tuple[str, ...] = (
+        *("wix-forms.com", "crm.wix.com", "wixsiteautomations.com", "mystore.wix.com", "notifications.wix.com"),
+    )
+    """Domains that the site's own notices come from, with what is below them."""
+    people: tuple[str, ...] = ()
+    """Senders that are never taken for programs, `*` stands for anything."""
+    participant_rules: tuple[ParticipantRule, ...] = ()
+    """Contact forms and lists that write for somebody else: tables [[sources.NAME.participant_rules]] with sender, list_id
+    or header (which mails) and use_header or use_line (where the customer stands). Without a rule it is From."""
+    trusted_authserv_id: Names = ()
+    """Names of your own receiving mail servers in the header Authentication-Results, as in "mx.example.com"; what others
+    write there is not believed. "-" is Microsoft 365. Empty: senders are not verified."""
+    unverified_senders: Literal["note", "hold", "ignore"] = "note"
+    """A mail whose From fails DMARC: `note` shows it with a line "Sender not verified", `hold` keeps it for an operator
+    (`message retry` sends it), `ignore` shows it like any other."""
     max_age_days: float = Field(30.0, gt=0, le=36_500)
     """Messages older than this that turn up live are skipped: a migrated archive must not flood the Inbox."""
     participant_messages_per_hour: int = Field(200, ge=0)

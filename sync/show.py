@@ -38,6 +38,13 @@ REASONS: dict[str, str] = {
     Reason.REFUSED: "the Inbox refused it",
     Reason.HELD_TOO_LONG: "it was refused for as long as it may hold its conversation (lane_hold_seconds)",
     Reason.RATE_LIMITED: "too many messages of this participant arrived within an hour (participant_messages_per_hour)",
+    Reason.UNVERIFIED_SENDER: "the address in From is not proven to be its sender's (unverified_senders)",
+    Reason.INTERNAL: "it went from one of the inbox's own addresses to others",
+    Reason.AUTO_REPLY: "a program answered it, not a person (auto_replies)",
+    Reason.BOUNCE: "it reports a failed delivery (bounces)",
+    Reason.MAILING_LIST: "it came through a mailing list (mailing_lists)",
+    Reason.NOTIFICATION: "a program wrote it (notifications)",
+    Reason.SITE_NOTIFICATION: "the site's own notice; what it tells is in the Inbox (site_notifications)",
     Reason.OUTCOME_UNKNOWN: "its send was never answered nor found, and sending it again might double it",
 }
 """What each reason means, in a sentence for operators."""
@@ -132,6 +139,15 @@ def _warning(row: InboxStatus, now: datetime) -> FaultAnswer | None:
                 "sentence": f"{limited} deliveries are held: one participant sent more within an hour than "
                 "participant_messages_per_hour allows",
                 "next_step": "inbox-sync message list --reason rate_limited; then retry or drop them",
+            }
+        )
+    unverified = row.held.get(Reason.UNVERIFIED_SENDER, 0)
+    if unverified:
+        found.append(
+            {
+                "code": "sender.unverified",
+                "sentence": f"{unverified} deliveries are held: their From is not proven to be the sender's",
+                "next_step": "inbox-sync message list --reason unverified_sender; then retry or drop them",
             }
         )
     if not found:

@@ -24,7 +24,8 @@
 `pending → refused` is a delivery whose participant or attachment could not be resolved, before any send.
 A backfill judges anew what was skipped for its age only: it is found, or skipped for another reason.
 A duplicate takes over when the message it repeats turns out to be gone before it was loaded.
-A delivery is created as held when its participant sent too many within an hour (`participant_messages_per_hour`).
+A delivery is created as held when its participant sent too many within an hour (`participant_messages_per_hour`), or
+when the address in From is not the sender's (`unverified_senders`).
 Final are sent, skipped, dead, held, gone; but for these, only an operator's retry leaves them (never `sent`), and a drop
 leaves `held`, which waits for an operator's word.
 """
@@ -95,6 +96,13 @@ class Reason(StrEnum):
     HELD_TOO_LONG = "held_too_long"
     OUTCOME_UNKNOWN = "outcome_unknown"
     RATE_LIMITED = "rate_limited"
+    UNVERIFIED_SENDER = "unverified_sender"
+    INTERNAL = "internal"
+    AUTO_REPLY = "auto_reply"
+    BOUNCE = "bounce"
+    MAILING_LIST = "mailing_list"
+    NOTIFICATION = "notification"
+    SITE_NOTIFICATION = "site_notification"
 
 
 BACKFILL_ONLY = frozenset({Reason.BEFORE_HORIZON, Reason.TOO_OLD})

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import zoneinfo
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from sync.registry import near_names
@@ -70,6 +71,15 @@ def own_address(pattern: str) -> str:
     if not text.rpartition("@")[2].strip("*."):
         return f'"{pattern}" would make every sender one of your own: name a domain, as in "*@example.com"'
     return ""
+
+
+def header_name(name: str, known: Sequence[str]) -> str:
+    """One of the headers that are kept with a message."""
+    if name.lower() in known:
+        return ""
+    near = near_names(name.lower(), known)
+    hint = f' (did you mean "{near[0]}"?)' if near else f": it is one of {', '.join(sorted(known))}"
+    return f'"{name}" is no header that a rule can look at{hint}'
 
 
 def time_zone(name: str) -> str:

@@ -19,6 +19,8 @@ from sync.config.reading import PATH_VARIABLE, text_of
 from sync.config.secrets import SecretSource
 from sync.connector import Connector, ConnectorConfig
 from sync.errors import ConfigError
+from sync.mail.machine import RULE_HEADERS
+from sync.mail.parse import CUSTOMER_HEADERS
 from sync.registry import Registry, near_names
 from sync.settings import DaemonSettings, InboxSettings, LedgerSettings, Settings, SourceSettings
 
@@ -223,6 +225,8 @@ class _Loading:
         if connector is None and "connector" not in table:
             core |= {key: value for key, value in rest.items() if near_names(key, ["connector"])}
         settings = self._validate(SourceSettings, core, at, also_known=own_keys)
+        if settings is not None:
+            self._check_senders(at, settings)
         if settings is not None and inbox is not None:
             settings = settings.model_copy(update={"inbox": inbox})
         if connector is None:
@@ -232,6 +236,19 @@ class _Loading:
             return settings
         source = SourceConfig(name, inbox, settings, connector, config)
         return source if self._starts(source) else settings
+
+    def _check_senders(self, at: KeyPath, settings: SourceSettings) -> None:
+        """What the settings about senders name."""
+        for index, pattern in enumerate(settings.people):
+            self._check((*at, "people", index), checks.own_address(pattern))
+        for number, rule in enumerate(settings.participant_rules):
+            here = (*at, "participant_rules", number)
+            for index, pattern in enumerate(rule.sender):
+                self._check((*here, "sender", index), checks.own_address(pattern))
+            if rule.header:
+                self._check((*here, "header"), checks.header_name(rule.header, (*RULE_HEADERS, *CUSTOMER_HEADERS)))
+            if rule.use_header:
+                self._check((*here, "use_header"), checks.header_name(rule.use_header, (*CUSTOMER_HEADERS, "sender")))
 
     def _starts(self, source: SourceConfig) -> bool:
         """Whether the connector can be made from its settings and says its account. One that cannot stops itself only."""

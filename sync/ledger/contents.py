@@ -16,13 +16,13 @@ from typing_extensions import TypedDict
 from sync.decide import Dead, Loaded
 from sync.ledger import files, schema
 from sync.ledger.dialect import Upsert, insert_by, insert_into
-from sync.ledger.events import new_event, write_events
+from sync.ledger.events import NewEvent, new_event, write_events
 from sync.ledger.participants import ParticipantIds, participant_ids
 from sync.ledger.rates import Arrival, count_arrivals
 from sync.ledger.repository import chunks
 from sync.ledger.tallies import Tally
 from sync.ledger.types import key_text, without_nul
-from sync.message import Attachment, Message, Participant, message_from_json, message_to_json
+from sync.message import Attachment, Json, Message, Participant, message_from_json, message_to_json
 from sync.states import OPEN_DELIVERY_STATES, DeliveryState, Reason
 
 _D = schema.deliveries.c
@@ -125,10 +125,12 @@ def _hold_what_is_too_much(
     counted = [
         Arrival(row["message_id"], row["participant_id"], row["arrived_at"], limits[row["message_id"]])
         for row in rows
-        if limits[row["message_id"]] and not row["backfill"] and not row["late"]
+        if limits[row["message_id"]]
+        and not (row["backfill"] or row["late"])
+        and row["state"] == DeliveryState.PENDING  # what a forger sends must not use up the customer's share
     ]
     too_many = count_arrivals(tx, counted)
-    events = []
+    events = [_held_event(row, now, {}) for row in rows if row["state"] == DeliveryState.HELD]
     for row in rows:
         if _pair(row) not in too_many:
             continue
@@ -136,18 +138,16 @@ def _hold_what_is_too_much(
         row["state"], row["reason"] = DeliveryState.HELD.value, Reason.RATE_LIMITED.value
         row["code"] = RATE_CODE
         row["sentence"] = f"more than {limit} messages of this participant arrived within an hour"
-        events.append(
-            new_event(
-                "delivery.held",
-                now,
-                inbox=row["inbox"],
-                message_id=row["message_id"],
-                code=RATE_CODE,
-                detail={"limit": limit, "setting": "participant_messages_per_hour", "count": too_many[_pair(row)]},
-            )
-        )
+        detail: dict[str, Json] = {"limit": limit, "setting": "participant_messages_per_hour"}
+        events.append(_held_event(row, now, {**detail, "count": too_many[_pair(row)]}))
     write_events(tx, events)
     return tuple(who for (message_id, who), count in too_many.items() if count == limits[message_id] + 1)
+
+
+def _held_event(row: NewDelivery, now: datetime, detail: dict[str, Json]) -> NewEvent:
+    return new_event(
+        "delivery.held", now, inbox=row["inbox"], message_id=row["message_id"], code=row["code"], detail=detail
+    )
 
 
 def _pair(row: NewDelivery) -> tuple[int, int]:
@@ -160,6 +160,7 @@ def _new_deliveries(
     rows: dict[tuple[int, int], NewDelivery] = {}
     for place, loaded in items:
         direction = loaded.message.direction
+        hold = loaded.hold
         for participant in loaded.participants:
             number = ids[place.inbox, participant.kind.value, key_text(participant.value)]
             rows[place.message_id, number] = {
@@ -170,10 +171,10 @@ def _new_deliveries(
                 "arrived_at": place.arrived_at,
                 "stream_rank": place.stream_rank,
                 "direction": None if direction is None else direction.value,
-                "state": DeliveryState.PENDING.value,
-                "reason": "",
-                "code": "",
-                "sentence": "",
+                "state": DeliveryState.PENDING.value if hold is None else DeliveryState.HELD.value,
+                "reason": "" if hold is None else hold.reason.value,
+                "code": "" if hold is None else hold.code,
+                "sentence": "" if hold is None else hold.sentence,
                 "seen_at": place.seen_at,
                 "release_at": release_at,
                 "backfill": place.backfill,

@@ -32,6 +32,13 @@ MAX_AUTHENTICATION_HEADERS = 5
 
 MAX_AUTHENTICATION_CHARS = 2_000
 MAX_RULE_VALUE_CHARS = 1_000
+MAX_AUTHORS_NAMED = 5
+CUSTOMER_HEADERS = (
+    *("reply-to", "x-original-from", "x-original-sender", "x-google-original-from", "x-mailfrom", "x-envelope-from"),
+    *("x-replyto", "resent-from"),
+)
+"""Where contact forms and mailing lists put the person they speak for. Looked at only where an operator's rule says so."""
+
 MAX_FINGERPRINT_CHARS = 2_000
 """What of each of the four headers counts for the fingerprint."""
 
@@ -51,11 +58,13 @@ _MESSAGE_ID = re.compile(r"<[^<>\s]{1,998}>")
 
 @dataclass(frozen=True, slots=True)
 class Headers:
-    """What the header alone tells. `recipients` are To and Cc in order; `rules` as in `Message.headers`."""
+    """What the header alone tells. `recipients` are To, Cc and (in a sent copy) Bcc in order; `also_from`
+    are the addresses of From after the first; `rules` as in `Message.headers`."""
 
     fingerprint: FingerprintParts
     written_at: datetime | None = None
     author: Participant | None = None
+    also_from: tuple[Participant, ...] = ()
     recipients: tuple[Participant, ...] = ()
     more_recipients: int = 0
     subject: str = ""
@@ -181,7 +190,7 @@ def _headers_of(header: HeaderFields) -> Headers:
         charset = parse_parameters(header.ascii("content-type"))[1].get("charset", "")
     recipients: dict[str, Participant] = {}
     more = 0
-    for name in ("to", "cc"):
+    for name in ("to", "cc", "bcc"):
         for value in header.all_raw(name):
             found, left_out = parse_addresses(value, fallback_charset=charset)
             more += left_out
@@ -201,6 +210,7 @@ def _headers_of(header: HeaderFields) -> Headers:
         ),
         written_at=written_at(header.ascii("date")),
         author=_author(header, charset),
+        also_from=_also_from(header, charset),
         recipients=tuple(recipients.values()),
         more_recipients=more,
         subject=clean_line(decode_value(header.raw("subject"), charset), limit_chars=MAX_SUBJECT_CHARS),
@@ -219,6 +229,14 @@ def _author(header: HeaderFields, charset: str) -> Participant | None:
     return None
 
 
+def _also_from(header: HeaderFields, charset: str) -> tuple[Participant, ...]:
+    """Who else wrote it (RFC 5322 §3.6.2 allows several)."""
+    value = header.raw("from")
+    if b"," not in value and b";" not in value:
+        return ()
+    return tuple(parse_addresses(value, fallback_charset=charset)[0][1:])
+
+
 def _message_id(header: HeaderFields) -> str:
     value = _undecoded(header, "message-id")
     match = _MESSAGE_ID.search(value)
@@ -232,7 +250,8 @@ def _undecoded(header: HeaderFields, name: str) -> str:
 
 
 def _rules(header: HeaderFields) -> tuple[tuple[str, str], ...]:
-    found = [(name, _rule_value(header, name)) for name in RULE_HEADERS if name in header.fields]
+    names = (*RULE_HEADERS, *CUSTOMER_HEADERS)
+    found = [(name, _rule_value(header, name)) for name in names if name in header.fields]
     if b"multipart/report" in header.raw("content-type").lower():
         found.append(("content-type", _rule_value(header, "content-type")))
     for value in header.all_raw(AUTHENTICATION)[:MAX_AUTHENTICATION_HEADERS]:
@@ -250,6 +269,10 @@ def _rule_value(header: HeaderFields, name: str) -> str:
 
 def _notes(headers: Headers, tree: Tree, body: Body) -> list[str]:
     notes = list(dict.fromkeys(body.notes))
+    if headers.also_from:
+        named = [one.name or one.value for one in headers.also_from[:MAX_AUTHORS_NAMED]]
+        more = len(headers.also_from) - len(named)
+        notes.append(f"Also from: {', '.join(named)}{f' and {more} more' if more else ''}.")
     if headers.more_recipients:
         notes.append(f"{headers.more_recipients} more recipients were left out.")
     notes += [f"Part of this message may be missing: {fault}." for fault in dict.fromkeys(tree.faults)]

@@ -36,6 +36,9 @@ MAX_NAMED_FILES = 30
 MAX_NAMED_CUSTOMERS = 20
 MAX_FOOTER_ITEMS = 2
 MAX_SUBJECT_CHARS = 1_000
+MAX_ACTIVITY_UNITS = 500
+"""Of a machine's mail that is shown as one line."""
+
 NO_TEXT = "(no text)"
 UNNAMED = "unnamed file"
 _MONTHS = (
@@ -52,10 +55,10 @@ class RenderContext:
     `delivered_at` is now (aware); `arrived_at` the service's time of arrival, when it is known: a mail is silent only
     when it was written *and* arrived long ago, because a customer's clock may be wrong. `previous_subject` is the
     `subject_key` of the last message in this conversation, None before the first. `customers` are the names (or
-    addresses) of the customers among To and Cc; they are shown when there is more than one. `mailbox` is how an
-    operator knows the place the original is in. `uploads` are the Inbox's ids of the message's files, by
-    `Attachment.spooled`; `refused_files` why others of them were not taken. `reference` is the visible reference line
-    (off when empty).
+    addresses) of the customers among the recipients: of an agent's mail they are shown when there is more than one, of a
+    customer's mail they are others than its author. `mailbox` is how an operator knows the place the original is in.
+    `uploads` are the Inbox's ids of the message's files, by `Attachment.spooled`; `refused_files` why others of them
+    were not taken. `reference` is the visible reference line (off when empty).
     """
 
     direction: Direction
@@ -88,6 +91,8 @@ class Rendered:
 def render(message: Message, ctx: RenderContext) -> Rendered:
     """`message` as the request that shows it in one conversation. Every text item holds 1 to 16,384 UTF-16 units and is
     never blank. Never raises on content."""
+    if message.activity:
+        return _render_activity(message, ctx)
     subject, key = _subject(message, ctx)
     text = _text_of(message, ctx)
     pieces, left_out = _pieces(text, ctx.max_text_items)
@@ -111,6 +116,37 @@ def render(message: Message, ctx: RenderContext) -> Rendered:
         send_as=SendAs.PARTICIPANT if by_customer else None,
     )
     return Rendered(request.to_json(), key)
+
+
+def _render_activity(message: Message, ctx: RenderContext) -> Rendered:
+    """One silent line: what kind of mail, from whom, and how it begins. The conversation's subject stays what it was."""
+    parts = [clean_line(message.subject, limit_chars=MAX_SUBJECT_CHARS)]
+    parts.append(" ".join(clean(message.text[:MAX_ACTIVITY_UNITS]).split()))
+    said = " – ".join(part for part in parts if part) or NO_TEXT
+    line = f"{clean_line(message.activity)} from {_who(message)}: {said}"
+    shown = cut_units(line, MAX_ACTIVITY_UNITS)
+    if len(shown) < len(line) or len(message.text) > MAX_ACTIVITY_UNITS:
+        shown = f"{shown.rstrip()}… (the whole message is in {_mailbox(ctx)})"
+    notes = " ".join(_activity_notes(message, ctx))
+    shown = cut_units(f"{shown} {notes}".rstrip(), MAX_TEXT_UNITS)
+    request = SendRequest(
+        direction=ctx.direction,
+        items=(shown,),
+        preview_text=_preview(shown),
+        silent=True,
+        badge=_badge(ctx),
+        minimal=True,
+    )
+    return Rendered(request.to_json(), ctx.previous_subject or "")
+
+
+def _activity_notes(message: Message, ctx: RenderContext) -> Iterator[str]:
+    for note in message.notes:
+        yield clean_line(note)
+    if _is_late(message, ctx) and message.sent_at is not None:
+        yield f"({_sent_line(message.sent_at, ctx)})"
+    if ctx.reference:
+        yield clean_line(ctx.reference)
 
 
 def _subject(message: Message, ctx: RenderContext) -> tuple[str, str]:
@@ -172,9 +208,10 @@ def _footer(message: Message, ctx: RenderContext, left_out: int) -> Iterator[str
         yield clean_line(note)
     if message.legibility is Legibility.PARTIAL:
         yield f"The whole message is in {_mailbox(ctx)}."
-    if len(ctx.customers) > 1:
+    by_customer = ctx.direction is Direction.PARTICIPANT_TO_BUSINESS
+    if len(ctx.customers) > (0 if by_customer else 1):
         names = [clean_line(name) for name in ctx.customers[:MAX_NAMED_CUSTOMERS]]
-        yield "To: " + ", ".join(names) + _and_more(len(ctx.customers) - len(names))
+        yield ("Also to: " if by_customer else "To: ") + ", ".join(names) + _and_more(len(ctx.customers) - len(names))
     if _is_late(message, ctx) and message.sent_at is not None:
         yield _sent_line(message.sent_at, ctx)
     if ctx.reference:

@@ -75,7 +75,8 @@ class MediaItem:
 
 @dataclass(frozen=True, slots=True)
 class SendRequest:
-    """One message of basic content: each text and each file is a bubble of its own."""
+    """One message of basic content: each text and each file is a bubble of its own. `minimal`: the only text is one line
+    of minimal content, which the Inbox shows as an activity."""
 
     direction: Direction
     items: tuple[str | MediaItem, ...]
@@ -85,10 +86,13 @@ class SendRequest:
     send_notifications: bool = False
     send_as: SendAs | None = None
     visibility: Visibility = Visibility.BUSINESS
+    minimal: bool = False
 
     def to_json(self) -> dict[str, Json]:
         """The body without `conversationId`."""
         content: dict[str, Json] = {"basic": {"items": [_item(item) for item in self.items]}}
+        if self.minimal:
+            content = {"minimal": _item(self.items[0])}
         if self.preview_text:
             content["previewText"] = self.preview_text
         message: dict[str, Json] = {

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from sync.decide import HourCount, count_arrival
+from sync.decide import Hold, HourCount, count_arrival
 from sync.ledger import Recorded
 from sync.states import DeliveryState, Reason
 from tests.ledger.desk import NOON, Desk, loaded
@@ -112,3 +112,23 @@ def test_counting_goes_by_the_hour_that_the_first_one_began() -> None:
     assert count == HourCount(NOON, 3)
     assert count_arrival(count, NOON - timedelta(minutes=1)) == count
     assert count_arrival(count, NOON + timedelta(minutes=60)) == HourCount(NOON + timedelta(minutes=60), 1)
+
+
+def test_what_is_held_for_its_sender_uses_up_no_customers_share_and_tells_why(desk: Desk) -> None:
+    """Or a forger could have the customer's own mail held."""
+    live(desk)
+    hold = Hold(Reason.UNVERIFIED_SENDER, "sender.unverified", "dmarc=fail")
+    forged = [desk.seen(None, replace(loaded("anna"), hold=hold), arrived=at) for at in range(1, 6)]
+    recorded = desk.record(*forged, view=replace(desk.view(), hourly_limit=3), now=desk.at(1))
+    assert states(desk, recorded) == ["held"] * 5
+    assert (recorded.deliveries, len(recorded.limited)) == (0, 0)
+    held = desk.line(recorded.new_message_ids[0]).deliveries[0]
+    assert (held.reason, held.code, held.sentence) == (Reason.UNVERIFIED_SENDER, "sender.unverified", "dmarc=fail")
+    [event] = desk.ledger.events.of_message(recorded.new_message_ids[0])
+    assert (event.kind, event.code) == ("delivery.held", "sender.unverified")
+    assert desk.ledger.overview.status().inboxes[0].held == {"unverified_sender": 5}
+    assert desk.ledger.messages.spooled_bytes() == 0
+    assert states(desk, bring(desk, 6, 7, 8)) == ["pending"] * 3
+    [moved] = desk.ledger.messages.retry([recorded.new_message_ids[0]], desk.at(2))
+    assert moved.moved
+    assert desk.delivery_states(recorded.new_message_ids[0]) == ["pending"]

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from sync.addressing import address_message
 from sync.connector import StreamRole
 from sync.decide import (
     DAY_BYTES,
@@ -16,7 +17,6 @@ from sync.decide import (
     Seen,
     Skip,
     SourceRules,
-    address_message,
     after_look,
     backoff_seconds,
     claim_of,

@@ -57,6 +57,26 @@ CASES: dict[str, tuple[Message, RenderContext]] = {
     "agent-to-three-customers": (MAIL, replace(AGENT, customers=("Anna Schmidt", "bo@example.com", "Cem"))),
     "agent-to-one-customer": (MAIL, replace(AGENT, customers=("Anna Schmidt",))),
     "partial": (replace(MAIL, legibility=Legibility.PARTIAL, notes=("The content was not loaded.",)), LIVE),
+    "customer-with-others": (MAIL, replace(LIVE, customers=("Bo", "cem@example.com"))),
+    "sender-not-verified": (
+        replace(MAIL, notes=("Sender not verified: this may not come from example.com.",)),
+        LIVE,
+    ),
+    "activity-auto-reply": (
+        replace(MAIL, activity="Automatic reply", subject="Out of office", text="I am away\n\nuntil Monday.\n"),
+        replace(LIVE, send_notifications=True, previous_subject="order 4711"),
+    ),
+    "activity-long-with-files": (
+        replace(
+            MAIL,
+            activity="Mailing list",
+            text="News and more news. " * 100,
+            notes=("Not brought over: a.pdf, b.jpg.",),
+            sent_at=datetime(2026, 11, 22, 23, 3, tzinfo=UTC),
+        ),
+        replace(LIVE, reference="ref support-18"),
+    ),
+    "activity-empty": (replace(MAIL, activity="Notification", subject="", text=" \n", author=None), LIVE),
     "unreadable": (replace(MAIL, text="", legibility=Legibility.UNREADABLE), LIVE),
     "unreadable-without-name": (
         replace(MAIL, author=replace(ANNA, name=""), subject="", legibility=Legibility.UNREADABLE),

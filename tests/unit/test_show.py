@@ -243,5 +243,10 @@ def test_what_waits_for_an_operator_while_deliveries_go_on_is_a_warning() -> Non
     assert "cannot be read back" in warning["sentence"]
     assert "3 deliveries are held" in warning["sentence"]
     assert "participant_messages_per_hour" in warning["sentence"]
+    forged = InboxStatus(inbox_row(), {}, None, None, held={"unverified_sender": 2}, oldest_unknown_at=None)
+    told = inbox_answer(forged, AT)["warning"]
+    assert told is not None
+    assert (told["code"], "2 deliveries are held" in told["sentence"]) == ("sender.unverified", True)
+    assert "--reason unverified_sender" in told["next_step"]
     settling = InboxStatus(inbox_row(), {}, None, None, held={"outcome_unknown": 1}, oldest_unknown_at=AT)
     assert inbox_answer(settling, AT)["warning"] is None
