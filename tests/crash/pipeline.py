@@ -34,6 +34,10 @@ DEADLINE_SECONDS = 30.0
 CALM_SECONDS = 0.1
 
 
+FILE_TIME_GRAIN_SECONDS = 2e-6
+"""By so much two mails differ at least in their time of arrival."""
+
+
 class PushedClock:
     """The machine's clock, ahead by what it was pushed. For the program (`now`, `elapsed_seconds`, `sleep`)."""
 
@@ -94,6 +98,7 @@ class Pipeline:
         self._source = source
         self._first = first
         self._mails = 0
+        self._last_at = 0.0
         self._typed = 0
         self.config = folder / "config.toml"
 
@@ -165,7 +170,8 @@ class Pipeline:
         mail.set_content(text)
         waiting = self._folder / into / "tmp" / f"{int(now.timestamp())}.M{self._mails}.host"
         waiting.write_bytes(mail.as_bytes() if raw is None else raw)
-        at = now.timestamp() + self._mails * 1e-3
+        # In order, and never in the future: that would wait for its siblings as long as it may.
+        at = self._last_at = max(now.timestamp(), self._last_at + FILE_TIME_GRAIN_SECONDS)
         os.utime(waiting, (at, at))
         waiting.rename(waiting.parent.parent / "new" / waiting.name)
 
