@@ -289,6 +289,11 @@ def plausible_date(written_at: datetime | None, now: datetime) -> datetime | Non
     return None if written_at is None or written_at > now + FUTURE_TOLERANCE else written_at
 
 
+def plausible_arrival(arrived_at: datetime, now: datetime) -> datetime:
+    """The arrival, unless it lies in the future: whatever came after it would be late, and not counted, until then."""
+    return now if arrived_at > now + FUTURE_TOLERANCE else arrived_at
+
+
 def see(found: Found, author: str, rules: SourceRules, now: datetime) -> Seen:
     """A found message as the ledger will record it, before its content is known."""
     skip = judge_headers(found, author, rules, now)
@@ -298,7 +303,7 @@ def see(found: Found, author: str, rules: SourceRules, now: datetime) -> Seen:
         scope = claim_scope(inbox=rules.inbox, source=rules.source, duplicates=rules.duplicates, parts=parts)
     return Seen(
         external_id=found.external_id,
-        arrived_at=found.arrived_at,
+        arrived_at=plausible_arrival(found.arrived_at, now),
         written_at=plausible_date(found.written_at, now),
         size=found.size,
         fingerprint=None if parts is None else fingerprint(parts),

@@ -42,7 +42,7 @@ def backfill(
     """Bring in what came before a source's start: silently, in order, behind live mail. Without --since: go on with the
     one that is not finished."""
     if status + stop + dry_run > 1 or ((status or stop) and (since or until or limit)):
-        raise _wrong("--dry-run, --status and --stop go alone")
+        raise _wrong("of --dry-run, --status and --stop only one is meant, and the last two go alone", "see --help")
     command = "backfill_status" if status else "backfill_stop" if stop else "backfill"
     args: dict[str, Json] = {"source": source}
     if command == "backfill":
@@ -92,11 +92,11 @@ def _moment(text: str | None) -> str | None:
     try:
         return since(text, datetime.now(UTC)).astimezone(UTC).isoformat()
     except ValueError:
-        raise _wrong(f'"{text}" is no time') from None
+        raise _wrong(f'"{text}" is no time', "write 2026-01-31 or 30d; see --help") from None
 
 
-def _wrong(sentence: str) -> ConfigError:
-    return ConfigError(sentence, code="command.arguments", next_step="write 2026-01-31 or 30d; see --help")
+def _wrong(sentence: str, next_step: str) -> ConfigError:
+    return ConfigError(sentence, code="command.arguments", next_step=next_step)
 
 
 def _left(context: typer.Context, source: str, left: Interrupted, *, dry_run: bool) -> Interrupted:

@@ -174,6 +174,12 @@ def test_a_date_in_the_future_does_not_lift_a_message_over_the_horizon() -> None
     assert skip.reason is Reason.BEFORE_HORIZON
 
 
+def test_an_arrival_in_the_future_does_not_make_everything_after_it_late() -> None:
+    assert see(found(arrived_at=NOW + timedelta(days=400)), "", RULES, NOW).arrived_at == NOW
+    a_little_ahead = NOW + timedelta(minutes=5)
+    assert see(found(arrived_at=a_little_ahead), "", RULES, NOW).arrived_at == a_little_ahead
+
+
 def test_what_came_in_the_horizons_own_second_counts_as_later_once_the_first_look_is_over() -> None:
     rules = replace(RULES, horizon=NOW - timedelta(seconds=60) + timedelta(milliseconds=700))
     one = found(arrived_at=NOW - timedelta(seconds=60))
