@@ -210,6 +210,10 @@ class Daemon:
     async def _sweep(self, name: str) -> None:
         try:
             await self._tracked(self.runtime.sweep(name))
+        except asyncio.CancelledError:
+            if not self._ending:
+                raise
+            log.info("sweep.cut_short", source=name)  # by our own end: no error, as the scheduler would have it
         except InboxSyncError as error:
             log.warning("sweep.failed", source=name, code=error.code, reason=error.sentence)
             if self._scheduler.get_job(f"{SWEEP}{name}") is not None:
@@ -222,6 +226,10 @@ class Daemon:
     async def _pass(self, name: str) -> PassReport | None:
         try:
             return await self._looked(name, self.runtime.poll)
+        except asyncio.CancelledError:
+            if not self._ending:
+                raise
+            log.info("pass.cut_short", source=name)  # by our own end: no error, as the scheduler would have it
         except InboxSyncError as error:
             log.warning("pass.not_recorded", source=name, code=error.code, reason=error.sentence)
         except Exception:

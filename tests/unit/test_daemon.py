@@ -39,6 +39,11 @@ class StubRuntime:
     def do_backfills(self) -> None:
         pass
 
+    async def poll(self, _name: str) -> None:
+        await asyncio.Event().wait()
+
+    sweep = poll
+
     async def stop(self, grace_seconds: float) -> None:
         self.stopping = True
         await self.may_stop.wait()
@@ -51,6 +56,9 @@ def loaded(tmp_path: Path) -> LoadedConfig:
         f"""
 [ledger]
 url = "sqlite:///{tmp_path}/ledger.db"
+
+[daemon]
+grace_seconds = 0
 
 [inbox.main]
 site_id = "11111111-1111-4111-8111-111111111111"
@@ -106,3 +114,12 @@ async def test_a_daemon_whose_new_runtime_cannot_start_still_ends_in_order(runni
     await running._end_passes()
     assert isinstance(running._scheduler, AsyncIOScheduler)
     assert not running._scheduler.running
+
+
+async def test_a_pass_that_the_daemon_cuts_short_at_its_end_is_no_error(running: Daemon) -> None:
+    """APScheduler reports a job that was cancelled with a traceback."""
+    await running._schedule()
+    jobs = [asyncio.create_task(running._pass("mail")), asyncio.create_task(running._sweep("mail"))]
+    await until(lambda: len(running._passes) == len(jobs), "both are at work")
+    await running._end_passes()
+    assert await asyncio.gather(*jobs) == [None, None]
