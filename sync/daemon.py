@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -81,6 +81,7 @@ class Daemon:
         self._state = "starting"
         self._ending = False
         self._fatal: InboxSyncError | None = None
+        self._unrecorded: dict[str, InboxSyncError] = {}
         self.ledger: Ledger
         self.runtime: Runtime
         self._scheduler: AsyncIOScheduler
@@ -151,6 +152,7 @@ class Daemon:
 
     async def _schedule(self) -> None:
         self._ending = False
+        self._unrecorded.clear()
         self._scheduler = AsyncIOScheduler(
             timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )
@@ -231,6 +233,7 @@ class Daemon:
                 raise
             log.info("pass.cut_short", source=name)  # by our own end: no error, as the scheduler would have it
         except InboxSyncError as error:
+            self._unrecorded[name] = error
             log.warning("pass.not_recorded", source=name, code=error.code, reason=error.sentence)
         except Exception:
             log.exception("pass.bug", source=name)
@@ -248,6 +251,7 @@ class Daemon:
     async def _looked(self, name: str, work: Callable[[str], Awaitable[PassReport | None]]) -> PassReport | None:
         """A pass, and what follows from it."""
         report = await self._tracked(work(name))
+        self._unrecorded.pop(name, None)
         if report is not None:
             self._plan_next(name, report)
         if name in self._listeners:
@@ -342,6 +346,11 @@ class Daemon:
             "started_at": self._started_at.isoformat(),
             "state": self._state,
         }
+
+    @property
+    def unrecorded(self) -> Mapping[str, InboxSyncError]:
+        """Why the last pass of a source could not be recorded, as long as that is so."""
+        return self._unrecorded
 
     async def reload(self) -> ReloadAnswer:
         """Reads the file again. A faulty one raises ConfigError and changes nothing; a good one takes over once what is

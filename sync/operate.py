@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -36,7 +36,7 @@ from sync.audited import audit_answer
 from sync.clock import Clock, SystemClock
 from sync.config import LoadedConfig, load
 from sync.connector import Fetches
-from sync.errors import ConfigError, LedgerError
+from sync.errors import ConfigError, InboxSyncError, LedgerError
 from sync.examine import Examination
 from sync.follow import Follow, not_polled
 from sync.lease import new_holder
@@ -74,6 +74,11 @@ class RunningDaemon(Protocol):
 
     async def poll(self, name: str) -> PassReport | None:
         """A pass now, until everything found is loaded. None while the source is paused or another process has it."""
+        ...
+
+    @property
+    def unrecorded(self) -> Mapping[str, InboxSyncError]:
+        """Why the last pass of a source could not be recorded: the ledger itself cannot say it."""
         ...
 
     @property
@@ -168,6 +173,10 @@ class Operator:
             if name in known:
                 known[name]["state"] = "broken"
                 known[name]["fault"] = fault_of(error)
+        for name, trouble in self._daemon.unrecorded.items() if self._daemon is not None else ():
+            if name in known:
+                known[name]["state"] = "failing"
+                known[name]["fault"] = fault_of(trouble)
         return [known[name] for name in sorted(known)]
 
     async def source_list(self) -> SourceListAnswer:

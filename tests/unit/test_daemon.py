@@ -10,10 +10,12 @@ import pytest
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 import sync.daemon as module
+from sync.clock import SystemClock
 from sync.config import LoadedConfig, load
 from sync.daemon import Daemon
 from sync.errors import LedgerError
 from sync.ledger import Ledger
+from sync.operate import Operator
 from sync.runtime import Runtime
 from tests.unit.loop_desk import until
 
@@ -28,7 +30,7 @@ class StubRuntime:
         self.pollers: dict[str, object] = {}
         self.sides: dict[str, object] = {}
         self.may_stop = asyncio.Event()
-        self.stopping = self.started = False
+        self.stopping = self.started = self.full = self.at_once = False
         self.made.append(self)
 
     async def start(self) -> None:
@@ -40,7 +42,10 @@ class StubRuntime:
         pass
 
     async def poll(self, _name: str) -> None:
-        await asyncio.Event().wait()
+        if self.full:
+            raise LedgerError("the disk is full", code="ledger.disk_full", next_step="make room")
+        if not self.at_once:
+            await asyncio.Event().wait()
 
     sweep = poll
 
@@ -123,3 +128,21 @@ async def test_a_pass_that_the_daemon_cuts_short_at_its_end_is_no_error(running:
     await until(lambda: len(running._passes) == len(jobs), "both are at work")
     await running._end_passes()
     assert await asyncio.gather(*jobs) == [None, None]
+
+
+async def test_status_says_that_nothing_can_be_recorded_and_stops_saying_it(running: Daemon, tmp_path: Path) -> None:
+    """A full disk lets everything be read, and all that the ledger says of a source is how it was before."""
+    running.ledger = Ledger.open(running.loaded.settings.ledger)
+    operator = Operator(running.loaded, running.ledger, SystemClock(), daemon=running)
+    stub = StubRuntime.made[0]
+    stub.full = True
+    assert await running._pass("mail") is None
+    status = await operator.status()
+    (source,) = status["sources"]
+    assert source["fault"] is not None
+    assert (status["ok"], source["state"], source["fault"]["code"]) == (False, "failing", "ledger.disk_full")
+    stub.full, stub.at_once = False, True
+    await running._pass("mail")
+    status = await operator.status()
+    assert (status["ok"], status["sources"][0]["fault"]) == (True, None)
+    running.ledger.close()
