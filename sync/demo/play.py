@@ -115,9 +115,9 @@ def _play(folder: DemoFolder, options: DemoOptions, show: Show) -> DemoResult:
     move = weeks_to_move(samples, datetime.now(UTC))
     write_mail(folder, samples, move)
     sandbox, address = start_sandbox(folder, options.port)
-    show.page(address.url, stays=options.keep)
     daemon = daemon_process(folder)
     try:
+        show.page(address.url, stays=options.keep)
         write_config(folder, base_url=address.url, site_id=address.site_id, api_key=address.api_key, move=move)
         result = _Play(folder, samples, daemon, address, show).to_the_end()
         show.result(result)

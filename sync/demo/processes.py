@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import select
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -27,6 +30,22 @@ class DemoError(InboxSyncError):
     """The demo could not be played to its end."""
 
     code = "demo.failed"
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C comes after this: a process that is half started belongs to nobody who could end it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda _number, _frame: pressed.set())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed.is_set():
+        raise KeyboardInterrupt
 
 
 class Process:
@@ -51,7 +70,7 @@ class Process:
         return self._popen.stdout
 
     def _start(self, stdout: int | None) -> None:
-        with self._log.open("ab") as log:
+        with self._log.open("ab") as log, _uninterrupted():
             self._popen = subprocess.Popen(  # noqa: S603  our own modules, no shell
                 [sys.executable, "-m", *self._arguments],
                 stdin=subprocess.DEVNULL,
@@ -111,8 +130,8 @@ def start_sandbox(folder: DemoFolder, port: int) -> tuple[Process, SandboxAddres
     """A sandbox on this machine's loopback address (port 0: a free one). Raises DemoError when it does not start."""
     arguments = ["sync.sandbox", "--port", str(port), "--data", str(folder.sandbox_data)]
     process = Process("the sandbox", arguments, folder.sandbox_log, folder.path)
-    output = process.start_talking()
     try:
+        output = process.start_talking()
         ready = json.loads(_first_line(output, SANDBOX_START_SECONDS))
         return process, SandboxAddress(str(ready["url"]), str(ready["site_id"]), str(ready["api_key"]))
     except (ValueError, KeyError, TimeoutError) as error:
