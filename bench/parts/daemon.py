@@ -59,6 +59,7 @@ class Daemon:
         if plugins is not None:
             self._environ["PYTHONPATH"] = str(plugins)
         self.pid = 0
+        self._process: subprocess.Popen[bytes] | None = None
 
     @contextlib.contextmanager
     def running(self) -> Iterator[Daemon]:
@@ -68,6 +69,7 @@ class Daemon:
                 [sys.executable, "-m", "sync.cli", "--config", str(self._config), "run"],
                 env=self._environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
+        self._process = process
         self.pid = process.pid
         try:
             yield self
@@ -80,17 +82,35 @@ class Daemon:
                 process.wait()
 
     def wait_for(self, condition: Callable[[], bool], what: str, deadline_seconds: float = DEADLINE_SECONDS) -> None:
-        """Waits; raises RuntimeError with the end of the log when it takes too long."""
+        """Waits; raises RuntimeError with the end of the log when it takes too long, and as soon as it cannot happen any
+        more: the daemon has ended, or has parked the inbox."""
         deadline = time.monotonic() + deadline_seconds
         while not condition():
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"not within {deadline_seconds:g} s: {what}\n{self.log.read_text()[-3000:]}")
+            why = self._why_never()
+            if not why and time.monotonic() > deadline:
+                why = f"not within {deadline_seconds:g} s"
+            if why:
+                raise RuntimeError(f"{why}: {what}\n{self.log.read_text()[-3000:]}")
             time.sleep(0.2)
+
+    def _why_never(self) -> str:
+        """Why nothing is to be waited for any more; "" while there is."""
+        if self._process is not None and self._process.poll() is not None:
+            return f"the daemon has ended with {self._process.returncode}"
+        try:
+            with self._ledger() as ledger:
+                parked = ledger.execute("SELECT name, sentence FROM inboxes WHERE state = 'parked'").fetchone()
+        except sqlite3.OperationalError:  # not there yet
+            return ""
+        return "" if parked is None else f"the inbox {parked[0]} is parked ({parked[1]})"
+
+    def _ledger(self) -> contextlib.closing[sqlite3.Connection]:
+        return contextlib.closing(sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True))
 
     def asked(self, query: str) -> int:
         """One number out of the ledger; 0 while it is not there yet."""
         try:
-            with contextlib.closing(sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True)) as ledger:
+            with self._ledger() as ledger:
                 return int(ledger.execute(query).fetchone()[0])
         except sqlite3.OperationalError:
             return 0
