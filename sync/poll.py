@@ -186,7 +186,8 @@ class Poller:
         batches = self.connector.poll(stream, row.cursor, ctx)
         try:
             async for batch in batches:
-                await self._take(source, stream, row, ctx, batch, report)
+                if not await self._take(source, stream, row, ctx, batch, report):
+                    break
         finally:
             if isinstance(batches, AsyncGenerator):  # not whenever the garbage is collected: perhaps in the next pass
                 await batches.aclose()
@@ -199,13 +200,13 @@ class Poller:
         ctx: PassContext,
         batch: Batch,
         report: PassReport,
-    ) -> None:
+    ) -> bool:
         mark = Mark(
             batch.cursor, batch.epoch, batch.complete_until, batch.before_horizon, batch.complete_until is not None
         )
         report.found += len(batch.found) + batch.before_horizon
         report.before_horizon += batch.before_horizon
-        await self.bring_in(source, stream, row, ctx, (batch.epoch, batch.found), mark, report)
+        return await self.bring_in(source, stream, row, ctx, (batch.epoch, batch.found), mark, report)
 
     async def bring_in(
         self,
@@ -216,8 +217,9 @@ class Poller:
         numbered: tuple[str, Sequence[Found]],
         mark: Mark | None,
         report: PassReport,
-    ) -> None:
-        """Judges messages (with their epoch), loads what is new, and records it. `mark` None: the cursor stays."""
+    ) -> bool:
+        """Judges messages (with their epoch), loads what is new, and records it. `mark` None: the cursor stays. False
+        when there was no room for all of them: those are found again, since the cursor stays then, too."""
         epoch, found = numbered
         now = self._clock.now()
         rules = self.terms.rules(source, stream, row, epoch)
@@ -233,7 +235,10 @@ class Poller:
                 failure = error
             report.fetched += len(contents)
             seen = [with_content(one, contents.get(one.external_id), rules) for one in seen]
+        count = len(seen)
         seen = await self._with_files(stream, view, epoch, seen, ctx, report)
+        if mark is not None and len(seen) < count:
+            mark = replace(mark, partial=True)
         recorded = await self.ledger.call(
             self.ledger.messages.record,
             view,
@@ -254,12 +259,14 @@ class Poller:
             self.fetcher.suspect(recorded.new_message_ids)
             if not is_about_messages(failure):
                 raise failure
+        return len(seen) == count
 
     async def _with_files(
         self, stream: Stream, view: View, epoch: str, seen: list[Seen], ctx: PassContext, report: PassReport
     ) -> list[Seen]:
         """The files of new messages go into the spool before their messages are recorded. A message whose files cannot
-        be had now is recorded without content, where it can be loaded again; else without these files."""
+        be had now is recorded without content, where it can be loaded again; else without these files. Where it cannot,
+        and there is no room for its files, it is left for the next pass with all that come after it."""
         if not any(has_files(one) for one in seen):
             return seen
         verdicts = await self.ledger.call(self.ledger.messages.judge, view, seen)
@@ -271,10 +278,11 @@ class Poller:
             try:
                 done += await self.fetcher.with_files(stream, epoch, [one], ctx)
             except TemporaryError as error:
+                report.spool_full = report.spool_full or error.code == SPOOL_FULL
+                if error.code == SPOOL_FULL and not isinstance(self.connector, Fetches):
+                    break
                 done.append(replace(one, content=None))
-                if error.code == SPOOL_FULL:
-                    report.spool_full = True
-                else:
+                if error.code != SPOOL_FULL:
                     log.warning("message.files_not_loaded", source=self.name, id=one.external_id, code=error.code)
         return done
 

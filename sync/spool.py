@@ -106,7 +106,9 @@ class Spooler:
     async def _need_room(self, size: int) -> None:
         if not size:
             return
-        spooled = await self._ledger.call(self._ledger.messages.spooled_bytes)
+        ledger = self._ledger
+        spooled = await ledger.call(ledger.messages.spooled_bytes)
+        spooled += await ledger.call(ledger.attachments.unrecorded_bytes)
         if spooled and spooled + size > self._spool_max_bytes:
             raise TemporaryError(
                 "the spool has no room for the files of this message now",

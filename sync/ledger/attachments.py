@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, delete, insert, select, update
 
 from sync.ledger import schema
+from sync.ledger.engine import Database
 from sync.ledger.repository import Repository, chunks, reads, writes
 
 _A = schema.attachments.c
@@ -37,9 +38,19 @@ class Spooled:
 class Attachments(Repository):
     """The files of messages. Their rows go together with the contents (`sync.ledger.contents`)."""
 
-    @writes
-    def open(self, tx: Connection, now: datetime) -> int:
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._unrecorded: set[int] = set()
+        """Files that this process has opened, and that no content named when it was last asked."""
+
+    def open(self, now: datetime) -> int:
         """A new file without bytes; returns its number. It belongs to no message until a content names it."""
+        number = self._open(now)
+        self._unrecorded.add(number)
+        return number
+
+    @writes
+    def _open(self, tx: Connection, now: datetime) -> int:
         tx.execute(delete(schema.attachments).where(_A.message_id.is_(None), _A.spooled_at < now - OWNERLESS_AFTER))
         return int(tx.execute(insert(schema.attachments).values(spooled_at=now).returning(_A.id)).scalar_one())
 
@@ -54,6 +65,16 @@ class Attachments(Repository):
         """These files are not wanted after all."""
         for some in chunks(sorted(attachment_ids)):
             tx.execute(delete(schema.attachments).where(_A.id.in_(some), _A.message_id.is_(None)))
+
+    @reads
+    def unrecorded_bytes(self, tx: Connection) -> int:
+        """Bytes of files whose messages are about to be recorded by this process: they do not count in
+        `Messages.spooled_bytes` yet. What a process that ended left behind waits for nothing and does not count."""
+        waiting: dict[int, int] = {
+            row.id: row.bytes for row in tx.execute(select(_A.id, _A.bytes).where(_A.message_id.is_(None)))
+        }
+        self._unrecorded &= waiting.keys()
+        return sum(waiting[number] for number in self._unrecorded)
 
     @reads
     def of_message(self, tx: Connection, message_id: int) -> tuple[Spooled, ...]:

@@ -187,6 +187,10 @@ class Recording:
         self._first_load = row.first_loaded_at is None
 
     def _move_mark(self, mark: Mark) -> None:
+        if mark.partial:
+            number = update(schema.streams).where(_T.id == self._view.stream_id)
+            self._tx.execute(number.values(epoch=mark.epoch, updated_at=self._now))
+            return
         old = self._tx.execute(
             select(_T.epoch, _T.complete_until, _T.first_loaded_at).where(_T.id == self._view.stream_id)
         ).one()

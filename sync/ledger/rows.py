@@ -53,13 +53,15 @@ class View:
 class Mark:
     """Where a stream stands after a batch. `epoch` as the connector names it (without the generation);
     `complete_until` None leaves what is known; `before_horizon` is added to the stream's count; `finished`: the pass
-    over this stream is complete, so it has been loaded at least once."""
+    over this stream is complete, so it has been loaded at least once. `partial`: the rest of the batch is found again,
+    so that all but the epoch stays as it is."""
 
     cursor: Json
     epoch: str = ""
     complete_until: datetime | None = None
     before_horizon: int = 0
     finished: bool = False
+    partial: bool = False
 
 
 class Preview(StrEnum):

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from sync.decide import Loaded
-from sync.ledger.attachments import OWNERLESS_AFTER
+from sync.ledger.attachments import OWNERLESS_AFTER, Attachments
 from sync.message import Attachment
 from tests.ledger.conftest import Place
 from tests.ledger.desk import Desk, loaded
@@ -52,6 +52,16 @@ def test_files_count_in_the_spool(desk: Desk) -> None:
     before = desk.ledger.messages.spooled_bytes()
     desk.record(desk.seen(1, with_files(spool(desk))))
     assert 3000 < desk.ledger.messages.spooled_bytes() - before < 4000
+
+
+def test_files_count_before_their_message_is_recorded_but_not_those_a_dead_process_left(desk: Desk) -> None:
+    attachments = desk.ledger.attachments
+    assert attachments.unrecorded_bytes() == 0
+    number = spool(desk)
+    assert attachments.unrecorded_bytes() == 3000
+    assert Attachments(attachments._db).unrecorded_bytes() == 0
+    desk.record(desk.seen(1, with_files(number)))
+    assert attachments.unrecorded_bytes() == 0
 
 
 def test_files_are_gone_when_the_last_delivery_is_sent(desk: Desk, place: Place) -> None:
