@@ -181,4 +181,5 @@ def test_the_systemd_unit_is_valid_and_hardened(tmp_path: Path) -> None:
     for command in (["verify"], ["security", "--offline=true", f"--threshold={MOST_EXPOSURE}"]):
         done = subprocess.run([program, *command, file], capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
-        assert not done.stderr, "an unknown setting is only a warning, and has no effect"
+        # An unknown setting is only a warning, and has no effect. Units that other packages installed are theirs.
+        assert [line for line in done.stderr.splitlines() if not line.startswith(("/lib/", "/usr/lib/"))] == []
