@@ -23,6 +23,7 @@ load what they find, and so need `fetch`, too.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -102,9 +103,21 @@ class HttpAnswer(Protocol):
     def json(self) -> Json: ...
 
 
+class HttpStream(Protocol):
+    """An HTTP response whose body is read piece by piece, once."""
+
+    @property
+    def status_code(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    def pieces(self, piece_bytes: int = PIECE_MAX_BYTES) -> AsyncIterator[bytes]: ...
+
+
 class Http(Protocol):
     """The HTTP client a connector gets (bounded, with time-outs; it follows no redirect). Network failures come as
-    TemporaryError. `max_bytes`: the most an answer may hold, where the usual bound does not fit."""
+    TemporaryError. `max_bytes`: the most an answer may hold, where the usual bound does not fit. `stream` is for files:
+    no more than a piece of the body is held (each of `piece_bytes` but the last one), and the time-out is for silence,
+    not for the whole."""
 
     async def request(
         self,
@@ -117,6 +130,10 @@ class Http(Protocol):
         content: bytes | None = None,
         max_bytes: int | None = None,
     ) -> HttpAnswer: ...
+
+    def stream(
+        self, url: str, *, params: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+    ) -> AbstractAsyncContextManager[HttpStream]: ...
 
 
 class TokenStore(Protocol):

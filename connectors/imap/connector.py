@@ -19,7 +19,7 @@ from .bookmark import Bookmark, Verdict, doubting, epoch_of, turn_after
 from .client import LiteralTooLong
 from .config import ImapConfig
 from .folders import SENT, Folder, find_folder, is_special_use, near_names
-from .identity import Identity
+from .identity import identity_of
 from .link import Link
 from .listing import list_folder
 from .look import Listing, Loaded, enter, list_headers, load_contents, look_for_new
@@ -53,7 +53,7 @@ class ImapConnector:
         if not isinstance(config, ImapConfig):
             raise TypeError("ImapConnector takes an ImapConfig")
         self._config = config
-        self._identity = Identity(config)
+        self._identity = identity_of(config)
         self._link = Link(config, self._identity)
         self._watch = Watch(config, self._identity)
         self._listed: tuple[Folder, ...] | None = None

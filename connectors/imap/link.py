@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TypeVar
 
-from sync.errors import AuthError, InboxSyncError
+from sync.errors import InboxSyncError
+from sync.kit.oauth import Credential, Identity
 from sync.kit.threads import in_thread
 
 from .config import ImapConfig
 from .faults import REFUSED, Stage, is_broken, is_busy, is_lost, translate
-from .identity import Credential, Identity
 from .wire import Refused, Wire
 
 T = TypeVar("T")
@@ -53,7 +53,9 @@ class Link:
                     if kept.aborted:
                         raise lost.meaning from lost.__cause__
             try:
-                return await signed_in(self._identity, lambda credential: self._on_new(credential, job, folder))
+                return await self._identity.signed_in(
+                    lambda credential: self._on_new(credential, job, folder), refused=REFUSED
+                )
             except LostError as lost:
                 raise lost.meaning from lost.__cause__
 
@@ -92,18 +94,6 @@ class Link:
             wire, self._wire = self._wire, None
             if wire is not None:
                 await in_thread(wire.log_out, name="imap-logout")
-
-
-async def signed_in(identity: Identity, work: Callable[[Credential], Awaitable[T]]) -> T:
-    """Does what opens a connection. A token that the server refuses is renewed once: it may have been taken back before
-    its time."""
-    credential = await identity.credential()
-    try:
-        return await work(credential)
-    except AuthError as refused:
-        if not credential.is_token or refused.code != REFUSED:
-            raise
-    return await work(await identity.credential(rejected=credential))
 
 
 def open_wire(wire: Wire, config: ImapConfig, credential: Credential) -> Wire:

@@ -14,15 +14,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sync.connector import Log
 from sync.errors import ConfigError, InboxSyncError, TemporaryError
+from sync.kit.oauth import Credential, Identity
 from sync.kit.threads import in_thread
 
 from .bookmark import Look
 from .config import ImapConfig
-from .faults import is_busy, retry_after_seconds
+from .faults import REFUSED, is_busy, retry_after_seconds
 from .folders import Folder
-from .identity import Credential, Identity
 from .idling import Ended, Idling, Why
-from .link import LostError, open_wire, run_on, signed_in
+from .link import LostError, open_wire, run_on
 from .wire import Wire
 
 ANNOUNCE_SECONDS = 60.0
@@ -181,7 +181,7 @@ class Watch:
 
     async def _open(self, folder: Folder, log: Log) -> bool:
         """Puts a connection into IDLE. False where the server has none."""
-        opened = await signed_in(self._identity, lambda credential: self._connect(folder, credential))
+        opened = await self._identity.signed_in(lambda credential: self._connect(folder, credential), refused=REFUSED)
         if opened is None:
             log.info("imap.no_idle", stream=folder.name)
             return False

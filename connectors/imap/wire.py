@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from sync.errors import ConfigError
+from sync.kit.oauth import TOKEN_MECHANISMS, Credential, sasl_response
 from sync.kit.tls import Tls, tls_context
 
 from .answers import Fetched, Part, read_esearch, read_fetch, read_list, read_search, read_status
@@ -23,7 +24,6 @@ from .bookmark import Look
 from .client import MAX_ANSWER_LITERAL_BYTES, Client
 from .config import ImapConfig
 from .folders import Folder
-from .identity import Credential, sasl_response
 from .uids import UidRanges
 
 LOGOUT_TIMEOUT_SECONDS = 5.0
@@ -208,7 +208,7 @@ class Wire:
                 self._done("ID", self._call(client, "ID", b'("name" "inbox-sync")'))
 
     def _present_token(self, client: Client, credential: Credential) -> None:
-        mechanism = next((name for name in ("XOAUTH2", "OAUTHBEARER") if f"AUTH={name}" in self.capabilities), None)
+        mechanism = next((name for name in TOKEN_MECHANISMS if f"AUTH={name}" in self.capabilities), None)
         if mechanism is None:
             raise Refused("AUTHENTICATE", "DISABLED", self._offered())
         answer = sasl_response(mechanism, credential, self._config.host, self._config.effective_port)

@@ -14,6 +14,7 @@ from sync.http.exchange import (
     WritingForbidden,
     parse_json,
 )
+from sync.http.streamed import Streamed
 from sync.http.wire import EVIDENCE_EXTENSION, WireTransport, default_ssl_context
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "HttpClient",
     "HttpLimits",
     "Phase",
+    "Streamed",
     "Why",
     "WireTransport",
     "WritingForbidden",

@@ -7,6 +7,7 @@ same for connectors (`sync.connector.Http`), with failures as TemporaryError.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import json as jsonlib
 import logging
@@ -22,6 +23,7 @@ import httpx
 from sync import __version__
 from sync.errors import Scope, TemporaryError
 from sync.http.exchange import Answered, Evidence, Exchange, Failed, HttpLimits, Phase, Why, WritingForbidden
+from sync.http.streamed import Streamed
 from sync.http.wire import EVIDENCE_EXTENSION, MAX_CONNECTIONS, WireTransport
 from sync.message import Json
 
@@ -184,12 +186,29 @@ class HttpClient:
         )
         if isinstance(result, Answered):
             return result
-        raise TemporaryError(
-            f"{result.sentence[:1].upper()}{result.sentence[1:]}.",
-            code=f"http.{result.why}",
-            next_step="Nothing if it passes; else check the address, the network and the certificate.",
-            scope=Scope.SOURCE,
-        )
+        raise _temporary(result)
+
+    @contextlib.asynccontextmanager
+    async def stream(
+        self, url: str, *, params: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Streamed]:
+        """`sync.connector.Http`: a GET. What the connection holds goes with the block. Raises TemporaryError as
+        `request` does."""
+        evidence = Evidence()
+        try:
+            request = self._build("GET", url, params, headers, None, None, self._limits, evidence)
+        except (httpx.InvalidURL, ValueError, TypeError):
+            raise _temporary(_failed(evidence, Why.MALFORMED, "the server")) from None
+        host = _host(request.url)
+        try:
+            async with asyncio.timeout(self._limits.total_seconds):
+                response = await self._transport.handle_async_request(request)
+        except (httpx.TransportError, OSError) as error:
+            raise _temporary(_failed(evidence, _why(error), host)) from error
+        try:
+            yield Streamed(response, lambda error: _temporary(_failed(evidence, _why(error), host)))
+        finally:
+            await response.aclose()
 
     async def aclose(self) -> None:
         """Closes all connections."""
@@ -232,6 +251,16 @@ async def _read(response: httpx.Response, max_bytes: int) -> bytes | None:
 
 def _host(url: httpx.URL) -> str:
     return f"{url.host}:{url.port}" if url.port else url.host
+
+
+def _temporary(failed: Failed) -> TemporaryError:
+    """A failure as connectors get it."""
+    return TemporaryError(
+        f"{failed.sentence[:1].upper()}{failed.sentence[1:]}.",
+        code=f"http.{failed.why}",
+        next_step="Nothing if it passes; else check the address, the network and the certificate.",
+        scope=Scope.SOURCE,
+    )
 
 
 def _failed(evidence: Evidence, why: Why, host: str, status: int | None = None) -> Failed:

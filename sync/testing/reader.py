@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from sync.connector import Connector, Fetches, Http, HttpAnswer, Lists, PassContext, Stream, TokenStore
+from sync.connector import Connector, Fetches, Http, HttpAnswer, HttpStream, Lists, PassContext, Stream, TokenStore
 from sync.http import HttpClient
 from sync.message import Batch, Content, Found, Gone, Json, Listed, Message
 
@@ -53,6 +54,18 @@ class OneCallHttp:
             return await client.request(
                 method, url, params=params, headers=headers, json=json, content=content, max_bytes=max_bytes
             )
+        finally:
+            await client.aclose()
+
+    @asynccontextmanager
+    async def stream(
+        self, url: str, *, params: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[HttpStream]:
+        """`sync.connector.Http`."""
+        client = HttpClient()
+        try:
+            async with client.stream(url, params=params, headers=headers) as answer:
+                yield answer
         finally:
             await client.aclose()
 
