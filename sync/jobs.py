@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import structlog
 
@@ -69,10 +69,15 @@ class BackfillJobs:
                     async with asyncio.timeout(LOOK_SECONDS):
                         await self._news.wait()
         finally:
-            for task in self._running.values():
-                task.cancel()
-            if self._running:
-                await asyncio.wait(self._running.values())
+            await self.stop(list(self._running))
+
+    async def stop(self, names: Collection[str]) -> None:
+        """Leaves the jobs of these sources as they are, for whoever goes on with them."""
+        tasks = [task for name in names if (task := self._running.pop(name, None)) is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     def _start(self, name: str) -> None:
         running = self._running.get(name)

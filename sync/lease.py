@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Collection
 
 import structlog
 
@@ -57,6 +58,8 @@ class LeaseKeeper:
         self._alone = alone
         self.holder = holder
         self._held: dict[str, HeldLease] = {}
+        self.moved_at = clock.elapsed_seconds()
+        """When the ledger last answered a renewal, be it with an error, by the clock's elapsed seconds."""
 
     async def take(self, name: str) -> HeldLease | None:
         """The lease `name`, or None while another process holds it. `alone` (a kernel lock proves that nobody else
@@ -91,8 +94,14 @@ class LeaseKeeper:
 
     async def release_all(self) -> None:
         """Gives everything back, so that the next process need not wait."""
-        held, self._held = self._held, {}
-        for name, lease in held.items():
+        await self.release(list(self._held))
+
+    async def release(self, names: Collection[str]) -> None:
+        """Gives these back, as far as they are held."""
+        for name in names:
+            lease = self._held.pop(name, None)
+            if lease is None:
+                continue
             lease.lost.set()
             try:
                 await self._ledger.call(self._ledger.leases.release, name, self.holder, lease.ref.fence)
@@ -106,6 +115,8 @@ class LeaseKeeper:
         except InboxSyncError as error:
             log.warning("lease.not_renewed", leases=len(held), code=error.code)
             return
+        finally:
+            self.moved_at = self._clock.elapsed_seconds()
         for name, ours in held.items():
             lease = leases.get(name)
             if lease is not None and lease.fence == ours.ref.fence:

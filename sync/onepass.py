@@ -53,16 +53,18 @@ class OnePass:
     async def run(self, names: Sequence[str], *, named: bool) -> SyncAnswer:
         """A pass of these sources and the deliveries that come of it. `named`: the operator asked for this very source,
         so it counts when it is not polled, and what is wrong with others does not."""
+        inboxes_of = {name: self._runtime.pollers[name].inbox for name in names}
         before = _by_source(await self._ledger.call(self._ledger.overview.status))
         reports: dict[str, PassReport] = {}
         for done, name in enumerate(names):
             self._on_progress(_progress("polling", name, done, len(names), f"polling {name}"))
             reports[name] = await self._poll(name, named=named)
-        await self._until_quiet(names)
+        await self._until_quiet(set(inboxes_of.values()))
         status: Status = await self._ledger.call(self._ledger.overview.status)
         after = _by_source(status)
         lines = [
-            _sync_line(name, self._runtime, reports[name], before.get(name, {}), after.get(name, {})) for name in names
+            _sync_line(name, inbox, reports[name], before.get(name, {}), after.get(name, {}))
+            for name, inbox in inboxes_of.items()
         ]
         used = {line["inbox"] for line in lines}
         now = self._clock.now()
@@ -112,9 +114,8 @@ class OnePass:
             source=name,
         )
 
-    async def _until_quiet(self, names: Sequence[str]) -> None:
-        """Until nothing of these sources' inboxes can move any more."""
-        sides = {self._runtime.pollers[name].inbox for name in names}
+    async def _until_quiet(self, sides: set[str]) -> None:
+        """Until nothing of these inboxes can move any more."""
         total = 0
         told_at = -PROGRESS_SECONDS
         while True:
@@ -134,7 +135,9 @@ class OnePass:
 
     async def _is_quiet(self, inbox: str) -> bool:
         """Whether nothing of this inbox can move now. Where another process delivers, the ledger tells."""
-        side = self._runtime.sides[inbox]
+        side = self._runtime.sides.get(inbox)
+        if side is None:
+            return False  # it left with a reload, which is noticed next
         if side.serving is not None:
             return await side.is_quiet(with_backfill=False)
         if side.trouble is not None:
@@ -189,11 +192,11 @@ def _progress(stage: str, about: str, done: int, total: int | None, sentence: st
 
 
 def _sync_line(
-    name: str, runtime: Runtime, report: PassReport, before: dict[str, int], after: dict[str, int]
+    name: str, inbox: str, report: PassReport, before: dict[str, int], after: dict[str, int]
 ) -> SyncSourceAnswer:
     return {
         "name": name,
-        "inbox": runtime.pollers[name].inbox,
+        "inbox": inbox,
         "fault": None if report.error is None else fault_of(report.error),
         "found": report.found,
         "repeated": report.repeated,

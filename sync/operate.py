@@ -88,7 +88,12 @@ class RunningDaemon(Protocol):
 
     @property
     def runtime(self) -> Runtime:
-        """The present pollers and delivery sides."""
+        """The pollers and delivery sides at work."""
+        ...
+
+    @property
+    def changes(self) -> int:
+        """How often a reload has changed what the runtime works for."""
         ...
 
 
@@ -370,14 +375,14 @@ class Operator:
                 await runtime.stop(self._loaded.settings.daemon.grace_seconds)
 
     def _through(self, daemon: RunningDaemon, on_progress: OnProgress) -> OnePass:
-        runtime = daemon.runtime
+        runtime, changes = daemon.runtime, daemon.changes
         return OnePass(
             runtime,
             self._ledger,
             self._clock,
             on_progress,
             poll=daemon.poll,
-            is_given_up=lambda: daemon.runtime is not runtime or daemon.describe()["state"] != "running",
+            is_given_up=lambda: daemon.changes != changes or daemon.describe()["state"] != "running",
         )
 
     def _wanted_sources(self, source: str | None) -> list[str]:

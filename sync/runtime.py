@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterator
+from collections.abc import Collection, Coroutine, Iterator
 from dataclasses import dataclass
 
 import structlog
@@ -93,6 +93,11 @@ class InboxSide:
     def parked(self) -> bool:
         """Whether the inbox takes nothing now."""
         return self.serving is not None and self.serving.health.parked is not None
+
+    def show_as(self, badges: dict[str, str]) -> None:
+        """What messages of each source are marked with, from the next one on."""
+        self._badges.clear()
+        self._badges.update(badges)
 
     def wake(self) -> None:
         """The ledger has news for this inbox."""
@@ -245,20 +250,23 @@ class Runtime:
             wake=lambda name: self.sides[self.pollers[name].inbox].wake(),
             spool_max_bytes=settings.ledger.spool_max_bytes,
         )
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def _side(self, name: str, settings: InboxSettings) -> InboxSide:
-        sources = {key: source for key, source in self.loaded.settings.sources.items() if source.inbox == name}
         return InboxSide(
             name,
             settings,
             ledger=self.ledger,
             keeper=self.keeper,
-            badges={key: source.badge if source.badge is not None else key for key, source in sources.items()},
+            badges=self._badges(name),
             clock=self.clock,
             alone=self.alone,
             lease_seconds=self.loaded.settings.daemon.lease_seconds,
         )
+
+    def _badges(self, inbox: str) -> dict[str, str]:
+        sources = {key: source for key, source in self.loaded.settings.sources.items() if source.inbox == inbox}
+        return {key: source.badge if source.badge is not None else key for key, source in sources.items()}
 
     def _poller(self, name: str) -> Poller:
         source = self.loaded.sources[name]
@@ -276,15 +284,43 @@ class Runtime:
 
     async def start(self) -> None:
         """Makes inboxes and sources known to the ledger, and delivers from now on."""
-        now = self.clock.now()
-        for name, side in self.sides.items():
-            await self.ledger.call(self.ledger.inboxes.load, name, side.settings.site_id, now)
-        for poller in self.pollers.values():
-            await poller.load()
-        await self.ledger.call(self.ledger.sources.mark_removed, set(self.loaded.settings.sources), now)
         self._spawn(self.keeper.run(), "leases")
+        await self._introduce(self.sides, self.pollers)
+
+    async def _introduce(self, inboxes: Collection[str], sources: Collection[str]) -> None:
+        now = self.clock.now()
+        for name in inboxes:
+            await self.ledger.call(self.ledger.inboxes.load, name, self.sides[name].settings.site_id, now)
+        for name in sources:
+            await self.pollers[name].load()
+        await self.ledger.call(self.ledger.sources.mark_removed, set(self.loaded.settings.sources), now)
+        for name in inboxes:
+            self._spawn(self.sides[name].run(), f"inbox:{name}")
+
+    async def leave(self, inboxes: Collection[str], sources: Collection[str], grace_seconds: float) -> None:
+        """Works no more for these, whose passes have ended: what is on the wire comes back, connections are closed and
+        leases given back. The others go on."""
+        pollers = {name: self.pollers.pop(name) for name in sources}
+        await self.backfills.stop(sources)
+        for poller in pollers.values():
+            await _close_connector(poller)
+        await asyncio.gather(*(self.sides[name].stop(grace_seconds) for name in inboxes))
+        await self._end_tasks([f"inbox:{name}" for name in inboxes])
+        for name in inboxes:
+            await self.sides.pop(name).aclose()
+        await self.keeper.release([*(f"source:{name}" for name in sources), *(f"inbox:{name}" for name in inboxes)])
+
+    async def enter(self, loaded: LoadedConfig, inboxes: Collection[str], sources: Collection[str]) -> None:
+        """Works for these too, as `loaded` has them; what is left of the old configuration is as it was."""
+        self.loaded = loaded
+        for name in inboxes:
+            self.sides[name] = self._side(name, loaded.settings.inbox[name])
+        for name in sources:
+            self.pollers[name] = self._poller(name)
         for name, side in self.sides.items():
-            self._spawn(side.run(), f"inbox:{name}")
+            side.show_as(self._badges(name))
+        await self._introduce(inboxes, sources)
+        self.backfills.look()
 
     async def poll(self, name: str) -> PassReport | None:
         """One pass of one source, and word to its inbox. None while it is paused or another process holds it."""
@@ -350,32 +386,40 @@ class Runtime:
     async def stop(self, grace_seconds: float) -> None:
         """Drains the delivery sides, closes connectors and connections, gives the leases back."""
         await asyncio.gather(*(side.stop(grace_seconds) for side in self.sides.values()))
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._end_tasks(list(self._tasks))
         await self.aclose()
         await self.keeper.release_all()
 
+    async def _end_tasks(self, names: Collection[str]) -> None:
+        tasks = [task for name in names if (task := self._tasks.pop(name, None)) is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
     async def aclose(self) -> None:
         """Closes connectors and connections."""
-        for name, poller in self.pollers.items():
-            try:
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await poller.connector.aclose()
-            except Exception as error:  # noqa: BLE001  a connector may fail in any way; the others are closed all the same
-                log.warning("source.not_closed", source=name, reason=type(error).__name__)
-                poller.abort()
+        for poller in self.pollers.values():
+            await _close_connector(poller)
         for side in self.sides.values():
             await side.aclose()
         await self._http.aclose()
 
     def failed_tasks(self) -> Iterator[BaseException]:
         """Errors that ended what should run for ever."""
-        for task in list(self._tasks):
+        for name, task in list(self._tasks.items()):
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
-                self._tasks.discard(task)
+                del self._tasks[name]
                 yield error
 
     def _spawn(self, work: Coroutine[object, object, None], name: str) -> None:
-        self._tasks.add(asyncio.create_task(work, name=name))
+        self._tasks[name] = asyncio.create_task(work, name=name)
+
+
+async def _close_connector(poller: Poller) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await poller.connector.aclose()
+    except Exception as error:  # noqa: BLE001  a connector may fail in any way; the others are closed all the same
+        log.warning("source.not_closed", source=poller.name, reason=type(error).__name__)
+        poller.abort()

@@ -17,7 +17,7 @@ import pytest
 
 from sync.control import MAX_CONNECTIONS, MAX_REQUEST_BYTES
 from tests.acceptance.harness import wait_for
-from tests.acceptance.small import Small, small_site
+from tests.acceptance.small import Small, mail, small_site
 from tests.servers.imap_script import ScriptedImap, Silence
 from tests.servers.postgres import Cluster
 
@@ -69,6 +69,19 @@ def test_systemd_hears_ready_status_and_stopping(small: Small, abstract: bool) -
         assert systemd.told.index("READY=1") < systemd.told.index("STOPPING=1")
 
 
+def test_the_watchdog_is_fed_although_every_pass_hangs(small: Small) -> None:
+    address = str(small.folder / "notify")
+    with ScriptedImap() as server, contextlib.closing(Systemd(address)) as systemd:
+        server.on("LOGIN", Silence)
+        small.configure(silent_source(server), daemon="max_passes = 1")
+        daemon = small.start(NOTIFY_SOCKET=address, WATCHDOG_USEC="4000000")
+        daemon.wait_for(lambda: server.commands, "the pass hangs")
+        before = systemd.told.count("WATCHDOG=1")
+        daemon.wait_for(lambda: systemd.told.count("WATCHDOG=1") >= before + 6, "fed for more than its time")
+        assert "watchdog.not_fed" not in daemon.log()
+        daemon.kill()
+
+
 # ---------------------------------------------------------------------------------------------------- the end
 
 
@@ -108,8 +121,12 @@ def test_a_running_pass_holds_the_end_up_no_longer_than_the_grace(small: Small) 
 
 
 def silent_source(server: ScriptedImap, *, pass_timeout: str = "300s") -> str:
+    return scripted_source("hanging", server, pass_timeout=pass_timeout)
+
+
+def scripted_source(name: str, server: ScriptedImap, *, pass_timeout: str = "300s") -> str:
     return f"""
-[sources.hanging]
+[sources.{name}]
 connector = "imap"
 every = "200ms"
 start = "all"
@@ -120,6 +137,7 @@ tls = "none"
 username = "alice"
 password = {{ env = "MAIL_PASSWORD" }}
 folders = ["INBOX"]
+push = false
 """
 
 
@@ -254,6 +272,26 @@ def test_sighup_keeps_the_old_configuration_or_takes_the_new_one(small: Small) -
     small.type("reload").ok().shows("removed: mail")
     assert small.source("mail")["state"] == "removed"
     assert daemon.stop() == 0
+
+
+def test_a_reload_does_not_touch_the_sources_that_did_not_change(small: Small) -> None:
+    with ScriptedImap() as kept, ScriptedImap() as hanging:
+        hanging.on("LOGIN", Silence)
+        stays = scripted_source("stays", kept)
+        small.configure(stays, small.maildir())
+        daemon = small.start(NOTIFY_SOCKET=str(small.folder / "nobody"))
+        daemon.wait_for(lambda: small.source("stays")["last_good_pass_at"], "the first pass")
+        small.configure(stays, scripted_source("hangs", hanging), small.maildir("fresh"))
+        small.type("reload").ok().shows("removed: mail", "fresh", "hangs")
+        daemon.wait_for(lambda: hanging.commands, "the new source hangs in its sign-in")
+        small.configure(stays, small.maildir("fresh"), small.maildir())
+        small.type("reload").ok().shows("removed: hangs")
+        small.put("T000001", "d@example.com", into="fresh")
+        small.put("T000002", "e@example.com")
+        kept.folder("INBOX").add(mail("T000003", "f@example.com"))
+        small.wait_sent("T000001", "T000002", "T000003")
+        assert kept.connections == 1, "its connection was kept through both reloads"
+        assert daemon.stop() == 0
 
 
 @pytest.mark.parametrize("fault", ["misspelt key", "missing secret", "no inbox", "no TOML"])

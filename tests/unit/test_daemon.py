@@ -3,43 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import cast
 
 import pytest
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-import sync.daemon as module
 from sync.clock import SystemClock
 from sync.config import LoadedConfig, load
 from sync.daemon import Daemon
-from sync.errors import LedgerError
+from sync.errors import ConfigError, LedgerError
 from sync.ledger import Ledger
 from sync.operate import Operator
 from sync.runtime import Runtime
+from sync.schedule import Schedule
 from tests.unit.loop_desk import until
 
 
+class StubPoller:
+    """Has nothing to break off."""
+
+    def abort(self) -> None:
+        pass
+
+
 class StubRuntime:
-    """Starts, and takes its time to stop."""
+    """Works for any configuration, and takes its time to leave one."""
 
-    made: list[StubRuntime]
-    start_fails: bool
-
-    def __init__(self, *_args: object, **_more: object) -> None:
+    def __init__(self) -> None:
         self.pollers: dict[str, object] = {}
         self.sides: dict[str, object] = {}
-        self.may_stop = asyncio.Event()
-        self.stopping = self.started = self.full = self.at_once = False
-        self.made.append(self)
-
-    async def start(self) -> None:
-        if self.start_fails:
-            raise LedgerError("it is gone", code="ledger.unreachable")
-        self.started = True
-
-    def do_backfills(self) -> None:
-        pass
+        self.may_leave = asyncio.Event()
+        self.leaving = self.full = self.at_once = self.enter_fails = False
+        self.entered: list[LoadedConfig] = []
 
     async def poll(self, _name: str) -> None:
         if self.full:
@@ -49,9 +45,14 @@ class StubRuntime:
 
     sweep = poll
 
-    async def stop(self, grace_seconds: float) -> None:
-        self.stopping = True
-        await self.may_stop.wait()
+    async def leave(self, inboxes: object, sources: object, grace_seconds: float) -> None:
+        self.leaving = True
+        await self.may_leave.wait()
+
+    async def enter(self, loaded: LoadedConfig, inboxes: object, sources: object) -> None:
+        if self.enter_fails:
+            raise LedgerError("it is gone", code="ledger.unreachable")
+        self.entered.append(loaded)
 
 
 @pytest.fixture
@@ -78,16 +79,21 @@ path = "{tmp_path}"
 
 
 @pytest.fixture
-def running(loaded: LoadedConfig, monkeypatch: pytest.MonkeyPatch) -> Daemon:
+def stub() -> StubRuntime:
+    return StubRuntime()
+
+
+@pytest.fixture
+async def running(loaded: LoadedConfig, stub: StubRuntime) -> AsyncIterator[Daemon]:
     """A daemon with a runtime that is a stub."""
-    monkeypatch.setattr(StubRuntime, "made", [], raising=False)
-    monkeypatch.setattr(StubRuntime, "start_fails", False, raising=False)
-    monkeypatch.setattr(module, "Runtime", StubRuntime)
     daemon = Daemon(loaded)
     daemon.ledger = cast("Ledger", None)  # the stub does not look at it
-    daemon.runtime = cast("Runtime", StubRuntime())
+    daemon.runtime = cast("Runtime", stub)
+    daemon._schedule = Schedule(daemon.runtime, daemon.ledger, SystemClock(), max_passes=8, grace_seconds=0)
     daemon._state = "running"
-    return daemon
+    await daemon._schedule.start()
+    yield daemon
+    await daemon._schedule.end()
 
 
 @pytest.fixture(autouse=True)
@@ -95,54 +101,63 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WIX_KEY", "sandbox-api-key")
 
 
-async def test_a_reload_goes_on_when_its_operator_goes_away(running: Daemon) -> None:
-    """Ctrl-C while the old runtime drains must not leave a daemon that does nothing."""
-    await running._schedule()
+async def test_a_reload_goes_on_when_its_operator_goes_away(running: Daemon, stub: StubRuntime) -> None:
+    """Ctrl-C while something drains must not leave a daemon that does nothing."""
     asked = asyncio.create_task(running.reload())
-    old = StubRuntime.made[0]
-    await until(lambda: old.stopping, "the old runtime drains")
+    await until(lambda: stub.leaving, "what changed drains")
     asked.cancel()
     await asyncio.wait([asked])
-    old.may_stop.set()
-    await until(lambda: len(StubRuntime.made) == 2 and StubRuntime.made[1].started, "the new one is at work")
-    await until(lambda: running._scheduler.running, "passes are planned")
-    await running._end_passes()
+    stub.may_leave.set()
+    await until(lambda: bool(stub.entered), "the new configuration is at work")
 
 
-async def test_a_daemon_whose_new_runtime_cannot_start_still_ends_in_order(running: Daemon) -> None:
-    await running._schedule()
-    StubRuntime.made[0].may_stop.set()
-    StubRuntime.start_fails = True
+async def test_a_daemon_whose_new_configuration_cannot_be_entered_ends(running: Daemon, stub: StubRuntime) -> None:
+    stub.may_leave.set()
+    stub.enter_fails = True
     with pytest.raises(LedgerError):
         await running.reload()
     assert running._stop.is_set()
-    await running._end_passes()
-    assert isinstance(running._scheduler, AsyncIOScheduler)
-    assert not running._scheduler.running
+    assert running._fatal is not None
 
 
-async def test_a_pass_that_the_daemon_cuts_short_at_its_end_is_no_error(running: Daemon) -> None:
+async def test_a_file_that_was_refused_stays_on_the_status_line_until_a_good_one_comes(
+    running: Daemon, stub: StubRuntime, loaded: LoadedConfig
+) -> None:
+    stub.may_leave.set()
+    good = loaded.path.read_text()
+    loaded.path.write_text(good.replace("connector =", "conector ="))
+    with pytest.raises(ConfigError):
+        await running.reload()
+    assert "the new configuration was refused" in running._status_line()
+    assert not stub.leaving
+    loaded.path.write_text(good)
+    await running.reload()
+    assert "refused" not in running._status_line()
+
+
+async def test_a_pass_that_the_daemon_cuts_short_at_its_end_is_no_error(running: Daemon, stub: StubRuntime) -> None:
     """APScheduler reports a job that was cancelled with a traceback."""
-    await running._schedule()
-    jobs = [asyncio.create_task(running._pass("mail")), asyncio.create_task(running._sweep("mail"))]
-    await until(lambda: len(running._passes) == len(jobs), "both are at work")
-    await running._end_passes()
+    schedule = running._schedule
+    stub.pollers["mail"] = StubPoller()
+    jobs = [asyncio.create_task(schedule._pass("mail")), asyncio.create_task(schedule._sweep("mail"))]
+    await until(lambda: len(schedule._passes) == len(jobs), "both are at work")
+    await schedule.end()
     assert await asyncio.gather(*jobs) == [None, None]
 
 
-async def test_status_says_that_nothing_can_be_recorded_and_stops_saying_it(running: Daemon, tmp_path: Path) -> None:
+async def test_status_says_that_nothing_can_be_recorded_and_stops_saying_it(running: Daemon, stub: StubRuntime) -> None:
     """A full disk lets everything be read, and all that the ledger says of a source is how it was before."""
     running.ledger = Ledger.open(running.loaded.settings.ledger)
     operator = Operator(running.loaded, running.ledger, SystemClock(), daemon=running)
-    stub = StubRuntime.made[0]
+    stub.pollers["mail"] = StubPoller()
     stub.full = True
-    assert await running._pass("mail") is None
+    assert await running._schedule._pass("mail") is None
     status = await operator.status()
     (source,) = status["sources"]
     assert source["fault"] is not None
     assert (status["ok"], source["state"], source["fault"]["code"]) == (False, "failing", "ledger.disk_full")
     stub.full, stub.at_once = False, True
-    await running._pass("mail")
+    await running._schedule._pass("mail")
     status = await operator.status()
     assert (status["ok"], status["sources"][0]["fault"]) == (True, None)
     running.ledger.close()
