@@ -75,6 +75,7 @@ class Book:
         self._signals = signals
         self._clock = clock
         self._recorder: Group[Change, bool] = Group(self._commit, most=group_rows)
+        self._rules = RetryRules(settings.retry_first_seconds, settings.lane_hold_seconds, settings.max_attempts)
         self._to_renew: set[int] = set()
         self._unchanged_in_a_row = 0
         self._told_that_texts_change = False
@@ -94,6 +95,10 @@ class Book:
             return False
         self._to_renew.discard(participant_id)
         return True
+
+    def is_last_try(self, row: Waiting) -> bool:
+        """Whether one more refusal would be the end of this delivery."""
+        return retry_after_refusal(row.failures + 1, self._clock.now(), self._rules) is None
 
     async def refuse_unsent(self, row: Waiting, error: InboxSyncError) -> None:
         """This delivery cannot even be tried now: the try counts as refused."""
@@ -197,10 +202,7 @@ class Book:
 
     def _refusal(self, row: Waiting, code: str, sentence: str, *, attempt: int, request_id: str = "") -> Refused:
         now = self._clock.now()
-        rules = RetryRules(
-            self._settings.retry_first_seconds, self._settings.lane_hold_seconds, self._settings.max_attempts
-        )
-        retry_at = retry_after_refusal(row.failures + 1, now, rules)
+        retry_at = retry_after_refusal(row.failures + 1, now, self._rules)
         held_out = retry_at is None and row.failures + 1 < self._settings.max_attempts
         reason = Reason.HELD_TOO_LONG if held_out else Reason.REFUSED
         return Refused(row.delivery_id, attempt, now, code, sentence, retry_at, reason, request_id)

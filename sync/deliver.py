@@ -332,7 +332,7 @@ class Deliverer:
         if message is None:
             return Uploads()
         try:
-            uploads = await self._uploader.ready(row.message_id, message)
+            uploads = await self._uploader.ready(row.message_id, message, last_try=self._book.is_last_try(row))
         except AuthError as error:
             await self._health.failed(error)
             return None

@@ -127,7 +127,7 @@ class InboxSettings(_Model):
     """How long the API may take to answer; a send without an answer is read back, never guessed."""
     upload_timeout_seconds: Duration = Field(300.0, gt=0, le=7200)
     """How long the upload of one file may take."""
-    max_upload_attempts: int = Field(3, ge=1, le=100)
+    max_upload_attempts: int = Field(6, ge=1, le=100)
     """Uploads of one file that may fail, before its message is delivered without it, with a line that says so."""
     unknown_settle_seconds: Duration = Field(120.0, ge=0, le=86400)
     """How long a send without an answer is looked for before `after_settle` decides."""

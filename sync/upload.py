@@ -2,7 +2,8 @@
 
 What was uploaded is remembered in the ledger with the time, so that a crash or a retry does not upload it again while the
 Inbox knows it, and does when it may have forgotten. An upload that came to nothing is repeated; after some, the message
-goes without the file, and a line says so.
+goes without the file, and a line says so. That the Inbox takes no files, while it answers everything else, is no reason
+to send nothing: a read tells the two apart.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Final
 import structlog
 
 from sync.clock import Clock
-from sync.errors import MessageError, Scope, TemporaryError
+from sync.errors import AuthError, InboxSyncError, MessageError, Scope, TemporaryError
 from sync.inbox import MEDIA_SECONDS, InboxClient, NotTaken
 from sync.ledger import Ledger, Spooled
 from sync.message import Attachment, Message
@@ -30,6 +31,17 @@ RENEWALS_MAX: Final = 1
 NOT_UPLOADED: Final = "it could not be uploaded"
 NOT_KNOWN: Final = "the Inbox did not keep it"
 UNKNOWN_MEDIA: Final = "inbox.invalid_media_url"
+PERHAPS_MEDIA_ALONE: Final = frozenset(
+    {
+        "inbox.server_error",
+        "inbox.unreadable_answer",
+        "inbox.foreign_answer",
+        "inbox.not_permitted",
+        "inbox.refused",
+    }
+)
+"""Answers to the wish for an address to upload to that say nothing about the file: it may be that files are not taken
+now, or that the whole inbox does not work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +66,17 @@ class Uploader:
         self._at_work: dict[int, asyncio.Lock] = {}
         self._slots = asyncio.Semaphore(UPLOADS_AT_ONCE)
 
-    async def ready(self, message_id: int, message: Message) -> Uploads:
+    async def ready(self, message_id: int, message: Message, *, last_try: bool) -> Uploads:
         """All files of a message, uploaded as far as they can be. Raises TemporaryError and AuthError: scope message when
-        an upload failed and is to be tried again, else of the whole inbox."""
+        an upload failed and is to be tried again, else of the whole inbox. `last_try`: the message would be given up with
+        another failure, so it goes without what fails now."""
         wanted = {one.spooled: one for one in message.attachments if one.spooled}
         if not wanted:
             return Uploads()
         lock = self._at_work.setdefault(message_id, asyncio.Lock())
         try:
             async with lock, self._slots:
-                return await self._upload_all(message_id, wanted)
+                return await self._upload_all(message_id, wanted, 1 if last_try else self._max_attempts)
         finally:
             if not lock.locked():
                 self._at_work.pop(message_id, None)
@@ -72,12 +85,16 @@ class Uploader:
         """A send was refused because the Inbox does not know a file of it (any more)."""
         await self._ledger.call(self._ledger.attachments.renew, message_id, RENEWALS_MAX, NOT_KNOWN)
 
-    async def _upload_all(self, message_id: int, wanted: Mapping[int, Attachment]) -> Uploads:
+    async def _upload_all(self, message_id: int, wanted: Mapping[int, Attachment], most: int) -> Uploads:
+        """`most`: the failures after which a file is left out. One that fails keeps no other from being tried, so that
+        several cost a message no more tries than one does."""
         rows = await self._ledger.call(self._ledger.attachments.of_message, message_id)
         by_id = {row.id: row for row in rows}
         file_ids: dict[int, str] = {}
         refused: dict[int, str] = {}
         fresh = False
+        failed: TemporaryError | None = None
+        no_use: NotTaken | TemporaryError | None = None
         for number, one in wanted.items():
             row = by_id.get(number)
             if row is None:
@@ -88,30 +105,35 @@ class Uploader:
                 file_ids[number] = row.file_id
             else:
                 fresh = True
-                result = await self._upload(one, row)
+                if no_use is None:
+                    result = await self._upload(one, row, most)
+                else:
+                    result = await self._count(row, no_use.code, most)
+                if isinstance(result, str):
+                    file_ids[number] = result
+                    continue
                 if isinstance(result, NotTaken):
                     refused[number] = result.why
                 else:
-                    file_ids[number] = result
+                    failed = result
+                if result.code in PERHAPS_MEDIA_ALONE:
+                    no_use = result
+        if failed is not None:
+            raise failed
         return Uploads(file_ids, refused, fresh)
 
     def _is_known(self, uploaded_at: datetime | None) -> bool:
         now = self._clock.now()
         return uploaded_at is not None and timedelta(0) <= now - uploaded_at < timedelta(seconds=MEDIA_SECONDS)
 
-    async def _upload(self, one: Attachment, row: Spooled) -> str | NotTaken:
+    async def _upload(self, one: Attachment, row: Spooled, most: int) -> str | NotTaken | TemporaryError:
         attachments = self._ledger.attachments
         try:
             result = await self._client.upload(one.filename, one.mime_type, row.bytes, lambda: self._pieces(row.id))
-        except (MessageError, TemporaryError) as error:
-            if isinstance(error, TemporaryError) and error.scope is not Scope.MESSAGE:
+        except (AuthError, MessageError, TemporaryError) as error:
+            if not await self._is_about_files(error):
                 raise
-            last = row.failures + 1 >= self._max_attempts
-            await self._ledger.call(attachments.upload_failed, row.id, NOT_UPLOADED if last else "")
-            log.warning("attachment.not_uploaded", inbox=self._inbox, attachment=row.id, code=error.code, last=last)
-            if last:
-                return NotTaken(error.code, NOT_UPLOADED)
-            raise
+            return await self._count(row, error.code, most)
         if isinstance(result, NotTaken):
             await self._ledger.call(attachments.upload_failed, row.id, result.why)
             log.warning("attachment.not_taken", inbox=self._inbox, attachment=row.id, code=result.code)
@@ -119,6 +141,24 @@ class Uploader:
         await self._ledger.call(attachments.uploaded, row.id, result, self._clock.now())
         log.info("attachment.uploaded", inbox=self._inbox, attachment=row.id, bytes=row.bytes)
         return result
+
+    async def _count(self, row: Spooled, code: str, most: int) -> NotTaken | TemporaryError:
+        """Counts a failure of a file: it is tried again, or left out for good."""
+        last = row.failures + 1 >= most
+        await self._ledger.call(self._ledger.attachments.upload_failed, row.id, NOT_UPLOADED if last else "")
+        log.warning("attachment.not_uploaded", inbox=self._inbox, attachment=row.id, code=code, last=last)
+        if last:
+            return NotTaken(code, NOT_UPLOADED)
+        return TemporaryError("a file could not be uploaded", code=code, scope=Scope.MESSAGE)
+
+    async def _is_about_files(self, error: InboxSyncError) -> bool:
+        """Whether the Inbox works, files apart. Raises what a read says when it does not."""
+        if isinstance(error, MessageError) or (isinstance(error, TemporaryError) and error.scope is Scope.MESSAGE):
+            return True
+        if error.code not in PERHAPS_MEDIA_ALONE:
+            return False
+        await self._client.probe()
+        return True
 
     async def _pieces(self, attachment_id: int) -> AsyncIterator[bytes]:
         number = 0

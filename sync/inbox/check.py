@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from sync.connector import Finding, Severity
 from sync.errors import InboxSyncError
-from sync.inbox import contacts, messages
+from sync.inbox import contacts, media, messages
 from sync.inbox.calls import Calls
 from sync.inbox.errors import PERMISSION_NEXT_STEP
 from sync.message import Participant, ParticipantKind
@@ -25,6 +25,8 @@ async def check(calls: Calls, base_url: str) -> list[Finding]:
     findings.append(inbox)
     if inbox.code in ("", "inbox.not_permitted", "inbox.no_instance"):
         findings.append(await _looked(_contacts, calls, "contacts can be read"))
+    if inbox.code == "":
+        findings.append(await _files(calls))
     offset = calls.clock_offset_seconds
     if abs(offset) > CLOCK_WARNING_SECONDS:
         findings.append(
@@ -48,6 +50,20 @@ async def _looked(look: Callable[[Calls], Awaitable[None]], calls: Calls, well: 
 
 async def _contacts(calls: Calls) -> None:
     await contacts.find(calls, _NOBODY)
+
+
+async def _files(calls: Calls) -> Finding:
+    """Asks for an address to upload to, which nobody uses: it is forgotten by itself."""
+    try:
+        await media.address(calls, "check.txt", "text/plain")
+    except InboxSyncError as error:
+        return Finding(
+            Severity.WARNING,
+            f"files of messages cannot be brought over: {error.sentence}",
+            "give the key or app the permission to upload media; until then messages come without their files",
+            error.code,
+        )
+    return Finding(Severity.OK, "files can be uploaded")
 
 
 def _unencrypted(base_url: str) -> Finding | None:

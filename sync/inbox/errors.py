@@ -32,7 +32,8 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:|/=+-]{1,100}")
 
 AUTH_NEXT_STEP: Final = "check the key or app secret in the configuration, and that it belongs to this site"
 PERMISSION_NEXT_STEP: Final = (
-    "give the key or app the permissions Manage Inbox Messages, Read Inbox Messages and Manage Contacts; "
+    "give the key or app the permissions Manage Inbox Messages, Read Inbox Messages and Manage Contacts, and that "
+    "to upload media; "
     "check that site_id is a site it may use"
 )
 NO_INBOX_NEXT_STEP: Final = "check site_id; open the site's Inbox once in its dashboard, so that it exists"

@@ -54,14 +54,9 @@ async def upload(
     """
     mime_type = _type_of(mime_type)
     name = cut_units(filename, MAX_NAME_UNITS)
-    body: dict[str, Json] = {"mimeType": mime_type, "fileName": name}
-    answer = await calls.call(_UPLOADING, "POST", PATH, json=body, tolerate=_TOLERATED)
-    if answer.fault is not None:
-        return _not_taken(answer.fault)
-    url = answer.data.get("uploadUrl")
-    if not isinstance(url, str):
-        raise unreadable(_UPLOADING)
-    _check_url(url)
+    url = await address(calls, name, mime_type)
+    if isinstance(url, NotTaken):
+        return url
     headers = {"content-type": mime_type, "content-length": str(size)}
     exchange = await calls.put(url, {"filename": name}, headers, pieces())
     if isinstance(exchange, Failed):
@@ -72,6 +67,19 @@ async def upload(
     if fault.status in _TOLERATED:
         return _not_taken(fault)
     raise _failed(f"the file could not be uploaded: {fault.summary}", "inbox.upload_failed")
+
+
+async def address(calls: Calls, name: str, mime_type: str) -> str | NotTaken:
+    """Where a file can be put, once. Raises AuthError, TemporaryError, MessageError."""
+    body: dict[str, Json] = {"mimeType": mime_type, "fileName": name}
+    answer = await calls.call(_UPLOADING, "POST", PATH, json=body, tolerate=_TOLERATED)
+    if answer.fault is not None:
+        return _not_taken(answer.fault)
+    url = answer.data.get("uploadUrl")
+    if not isinstance(url, str):
+        raise unreadable(_UPLOADING)
+    _check_url(url)
+    return url
 
 
 def _type_of(mime_type: str) -> str:

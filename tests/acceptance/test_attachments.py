@@ -183,7 +183,31 @@ def test_a_file_that_cannot_be_uploaded_at_all_costs_the_file_and_not_the_messag
     wait_for(lambda: stored(small) == 1, "it arrives", 30)
     assert media(small, "file") == []
     assert "Not brought over: a.pdf (2.0 kB): it could not be uploaded" in texts(small)
-    assert uploaded(small) == 3
+    assert uploaded(small) == 6
+
+
+@pytest.mark.parametrize("fault", [{"status": 500}, {"status": 403, "code": "PERMISSION_DENIED"}, {"status": 404}, {}])
+def test_an_inbox_that_takes_no_files_gets_every_message_without_them(small: Small, fault: dict[str, object]) -> None:
+    small.sandbox.fault("status" if fault else "garbage", call="media.upload_url", times=None, **fault)
+    files = [(f"{number}.pdf", "application/pdf", b"x" * 2000) for number in range(4)]
+    small.put("", raw=letter(*files).as_bytes())
+    small.put("B0", "Other <c2@example.com>")
+    small.start()
+    wait_for(lambda: stored(small) == 2, "both arrive", 30)
+    assert all(f"{number}.pdf (2.0 kB): it could not be uploaded" in texts(small) for number in range(4))
+    assert small.inbox()["state"] == "ok"
+    assert len(small.sandbox.journal("media.upload_url")) == 6
+
+
+def test_an_outage_of_everything_costs_no_file(small: Small) -> None:
+    small.configure(inbox="max_upload_attempts = 1\npark_after_failures = 2")
+    small.sandbox.fault("status", status=503, times=None)
+    small.put("", raw=letter(("a.pdf", "application/pdf", b"x" * 2000)).as_bytes())
+    small.start()
+    wait_for(lambda: small.inbox()["state"] == "parked", "it is parked", 30)
+    small.sandbox.clear_faults()
+    wait_for(lambda: stored(small) == 1, "it arrives", 30)
+    assert [one["filename"] for one in media(small, "file")] == ["a.pdf"]
 
 
 def test_a_file_that_the_inbox_has_forgotten_is_uploaded_anew(small: Small) -> None:

@@ -534,11 +534,11 @@ async def test_check_tells_of_a_clock_that_is_wrong() -> None:
         lambda method, _path, _data: (
             httpx.Response(404, json=refused("CONVERSATION_NOT_FOUND"), headers=headers)
             if method == "GET"
-            else httpx.Response(200, json={"contacts": []}, headers=headers)
+            else httpx.Response(200, json={"contacts": [], "uploadUrl": "https://a.example/1"}, headers=headers)
         )
     )
     findings = await stub.client.check()
-    assert [finding.severity.value for finding in findings] == ["ok", "ok", "warning"]
+    assert [finding.severity.value for finding in findings] == ["ok", "ok", "ok", "warning"]
     assert findings[-1].code == "inbox.clock_skew"
     assert "3600 seconds" in findings[-1].sentence
 
@@ -550,9 +550,10 @@ async def test_check_tells_a_missing_permission_of_contacts_from_one_of_the_inbo
         )
     )
     findings = await stub.client.check()
-    assert [finding.code for finding in findings] == ["", "inbox.not_permitted"]
+    assert [finding.code for finding in findings] == ["", "inbox.not_permitted", "inbox.not_permitted"]
     assert "contact" in findings[1].sentence
     assert findings[1].next_step
+    assert "without their files" in findings[2].next_step
 
 
 # Secrets
