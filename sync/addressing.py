@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sync.connector import StreamRole
-from sync.decide import Hold, Judgement, Loaded, Skip, SourceRules
+from sync.decide import Hold, Loaded, Skip, SourceRules
 from sync.message import Direction, Message, Participant, ParticipantKind
 from sync.states import Reason
 from sync.text.clean import clean_line
@@ -28,13 +28,27 @@ def address_message(message: Message, rules: SourceRules, whole_text: str | None
     if loop is not None and not rules.overruled:
         return loop
     if message.direction is not None:
-        if not message.participants:
-            return Skip(Reason.NO_IDENTITY, "the service names no customer")
-        return Loaded(message, message.participants)
+        return _told(message, rules)
     author_is_own = message.author is not None and _own(message.author, rules)
     if rules.role is StreamRole.SENT and (author_is_own or not any(_own(r, rules) for r in message.recipients)):
         return _outgoing(message, rules)
     return _incoming(message, rules, message.text if whole_text is None else whole_text)
+
+
+def _told(message: Message, rules: SourceRules) -> Loaded | Skip:
+    """A message whose service says who is an agent. A customer with an own address is none."""
+    if not message.participants:
+        return Skip(Reason.NO_IDENTITY, "the service names no customer")
+    customers = tuple(one for one in message.participants if not _own(one, rules))
+    if not customers:
+        return Skip(Reason.OWN_ADDRESS, "the customer's address is one of the inbox's own")
+    if len(customers) > MAX_PARTICIPANTS:
+        return Skip(
+            Reason.POLICY, f"it was sent to {len(customers)} customers; more than {MAX_PARTICIPANTS} is a mailing"
+        )
+    recipients = tuple(one for one in message.recipients if not _own(one, rules))
+    shown = replace(message, participants=customers, recipients=recipients)
+    return Loaded(_activity(shown, shown.activity) if shown.activity else shown, customers)
 
 
 def _outgoing(message: Message, rules: SourceRules) -> Loaded | Skip:
@@ -69,19 +83,19 @@ def _incoming(message: Message, rules: SourceRules, whole_text: str) -> Loaded |
     shown = _directed(message, Direction.PARTICIPANT_TO_BUSINESS, (customer,), others)
     shown = replace(shown, author=customer, notes=(*judged.notes, *message.notes))
     if judged.activity and not rules.overruled:
-        shown = _activity(shown, judged)
+        shown = _activity(shown, judged.activity)
     hold: Hold | None = None if rules.overruled else judged.hold
     return Loaded(shown, (customer,), hold)
 
 
-def _activity(message: Message, judged: Judgement) -> Message:
+def _activity(message: Message, words: str) -> Message:
     """One line has no room for files: they are named."""
     if not message.attachments:
-        return replace(message, activity=judged.activity)
+        return replace(message, activity=words)
     names = [clean_line(one.filename) or "unnamed file" for one in message.attachments]
     more = f" and {len(names) - MAX_FILES_NAMED} more" if len(names) > MAX_FILES_NAMED else ""
     note = f"Not brought over: {', '.join(names[:MAX_FILES_NAMED])}{more}."
-    return replace(message, activity=judged.activity, attachments=(), notes=(*message.notes, note))
+    return replace(message, activity=words, attachments=(), notes=(*message.notes, note))
 
 
 def _other_customers(message: Message, customer: Participant, rules: SourceRules) -> tuple[Participant, ...]:

@@ -117,7 +117,8 @@ class Http(Protocol):
     """The HTTP client a connector gets (bounded, with time-outs; it follows no redirect). Network failures come as
     TemporaryError. `max_bytes`: the most an answer may hold, where the usual bound does not fit. `stream` is for files:
     no more than a piece of the body is held (each of `piece_bytes` but the last one), and the time-out is for silence,
-    not for the whole."""
+    not for the whole; with `public_only` it asks no address of a private network, whatever the name resolves to
+    (`http.private_address`)."""
 
     async def request(
         self,
@@ -132,7 +133,12 @@ class Http(Protocol):
     ) -> HttpAnswer: ...
 
     def stream(
-        self, url: str, *, params: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+        self,
+        url: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        public_only: bool = False,
     ) -> AbstractAsyncContextManager[HttpStream]: ...
 
 
@@ -148,13 +154,18 @@ async def _nothing_known(_epoch: str, _ids: Sequence[str]) -> frozenset[str]:
     return frozenset()
 
 
+async def _no_versions(_epoch: str, _ids: Sequence[str]) -> Mapping[str, str]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class PassContext:
     """What a pass gives its connector.
 
     `since` is the horizon (UTC): messages whose arrival and date both lie before it may be left out and counted in
     `Batch.before_horizon`; None means everything. `known(epoch, ids)` returns those ids the ledger has already (their
-    headers need not be asked again, their content must not be). `deadline_at` is for bounding requests;
+    headers need not be asked again, their content must not be); `versions(epoch, ids)` the version in which it has them,
+    where one was given. `deadline_at` is for bounding requests;
     `size_limit_bytes` the most one message's content may take: larger ones come as headers and a note. `epoch` is the
     numbering under which the ledger knows the stream (None: it was never polled), for what only a cursor could tell.
     `tokens` keeps what a sign-in brought (`sync.kit.oauth`).
@@ -169,6 +180,7 @@ class PassContext:
     http: Http | None = None
     epoch: str | None = None
     tokens: TokenStore | None = None
+    versions: Callable[[str, Sequence[str]], Awaitable[Mapping[str, str]]] = _no_versions
 
 
 class ConnectorConfig(BaseModel):

@@ -31,10 +31,11 @@ from sync.decide import (
 from sync.errors import InboxSyncError, MessageError, Scope, TemporaryError
 from sync.ledger import FoundRow, Ledger, SourceRow, StreamRow
 from sync.mail.address import normalise_address, split_addresses
-from sync.message import Content, Found, Gone, Message, Unreadable
+from sync.message import Content, Found, Gone, LeftOut, Message, Unreadable
 from sync.passes import MAX_BACKOFF_SECONDS, PassReport, PassTerms
 from sync.settings import SourceSettings
 from sync.spool import SPOOL_FULL, Spooler
+from sync.states import Reason
 from sync.text.quotes import applied
 
 log = structlog.get_logger()
@@ -262,10 +263,12 @@ class Fetcher:
             log.warning("message.gone", source=self._name, message=message_id)
 
 
-def verdict_on(content: Message | Unreadable, rules: SourceRules) -> Loaded | Skip | Dead:
+def verdict_on(content: Message | Unreadable | LeftOut, rules: SourceRules) -> Loaded | Skip | Dead:
     """What is to be done with a message, now that its content is known."""
     if isinstance(content, Unreadable):
         return Dead(content.raw, content.why)
+    if isinstance(content, LeftOut):
+        return Skip(Reason(content.reason.value), content.why)
     return address_message(applied(content, rules.replies), rules, content.text)
 
 

@@ -142,7 +142,24 @@ class Gone:
     why: str = ""
 
 
-Content: TypeAlias = Message | Unreadable | Gone
+class LeaveOut(StrEnum):
+    """Why a connector leaves a message out that it could give. The values are reasons of the ledger."""
+
+    NO_IDENTITY = "no_identity"
+    INTERNAL = "internal"
+    POLICY = "policy"
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A message that the source's settings do not want (an internal note), or that nobody can be found for. `why` is
+    told by `message show`; it holds no address."""
+
+    reason: LeaveOut
+    why: str
+
+
+Content: TypeAlias = Message | Unreadable | LeftOut | Gone
 """What loading one message can give."""
 
 
@@ -165,6 +182,8 @@ class Found:
     `arrived_at` (UTC, aware) is the service's time of arrival, by which conversations are ordered.
     `written_at` is the Date header when it is known without loading the content: the horizon looks at both.
     `content` None means: load it through `Fetches.fetch`.
+    `version` changes when the service edits the message; "" where it does not tell. A known id with another version
+    than the ledger's is an edit: given with content, or without it where `Fetches` can load it again.
     """
 
     external_id: str
@@ -172,7 +191,8 @@ class Found:
     written_at: datetime | None = None
     size: int | None = None
     fingerprint: FingerprintParts | None = None
-    content: Message | Unreadable | None = None
+    content: Message | Unreadable | LeftOut | None = None
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

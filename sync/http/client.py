@@ -24,7 +24,7 @@ from sync import __version__
 from sync.errors import Scope, TemporaryError
 from sync.http.exchange import Answered, Evidence, Exchange, Failed, HttpLimits, Phase, Why, WritingForbidden
 from sync.http.streamed import Streamed
-from sync.http.wire import EVIDENCE_EXTENSION, MAX_CONNECTIONS, WireTransport
+from sync.http.wire import EVIDENCE_EXTENSION, MAX_CONNECTIONS, PUBLIC_ONLY_EXTENSION, PrivateAddress, WireTransport
 from sync.message import Json
 
 _SENTENCES: Final = {
@@ -39,6 +39,7 @@ _SENTENCES: Final = {
     Why.TOO_LARGE: "the answer of {host} is larger than allowed",
     Why.FORBIDDEN: "the request was given up before its first byte",
     Why.MALFORMED: "the request could not be made: its address or a header is not valid",
+    Why.PRIVATE: "{host} is an address of a private network, to which nothing outside may lead",
 }
 _PHASES: Final = {
     Phase.POOL: "waiting for a free connection",
@@ -190,7 +191,12 @@ class HttpClient:
 
     @contextlib.asynccontextmanager
     async def stream(
-        self, url: str, *, params: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+        self,
+        url: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        public_only: bool = False,
     ) -> AsyncIterator[Streamed]:
         """`sync.connector.Http`: a GET. What the connection holds goes with the block. Raises TemporaryError as
         `request` does."""
@@ -200,6 +206,7 @@ class HttpClient:
         except (httpx.InvalidURL, ValueError, TypeError):
             raise _temporary(_failed(evidence, Why.MALFORMED, "the server")) from None
         host = _host(request.url)
+        request.extensions[PUBLIC_ONLY_EXTENSION] = public_only
         try:
             async with asyncio.timeout(self._limits.total_seconds):
                 response = await self._transport.handle_async_request(request)
@@ -274,6 +281,7 @@ def _why(exc: BaseException) -> Why:
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
         chain.append(cause)
     kinds: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Why], ...] = (
+        (PrivateAddress, Why.PRIVATE),
         ((ssl.SSLCertVerificationError, ssl.CertificateError), Why.CERTIFICATE),
         ((socket.gaierror, UnicodeError), Why.NAME),
         (ssl.SSLError, Why.TLS),

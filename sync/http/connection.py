@@ -10,6 +10,7 @@ import functools
 import select
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
 from typing import Final, TypeAlias, cast
 
 import h11
@@ -143,6 +144,17 @@ class Connection(asyncio.Protocol):
         if self._lost or self._busy or self._transport.is_closing():
             return False
         return not self._poll.poll(0)
+
+    @property
+    def peer_is_public(self) -> bool:
+        """Whether the other end has an address of the public network: not this machine, not one behind a router."""
+        peer = self._transport.get_extra_info("peername")
+        try:
+            address = ip_address(str(peer[0]).partition("%")[0])
+        except (TypeError, IndexError, ValueError):
+            return False
+        mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+        return (mapped or address).is_global
 
     async def write(self, request: httpx.Request, evidence: Evidence, timeout_seconds: float | None) -> None:
         """Writes the request. Returns early when an answer or a close arrives first; reading tells which. Raises

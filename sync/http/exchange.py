@@ -44,6 +44,7 @@ class Why(StrEnum):
     TOO_LARGE = "too_large"
     FORBIDDEN = "forbidden"
     MALFORMED = "malformed"
+    PRIVATE = "private_address"
 
 
 class WritingForbidden(Exception):

@@ -24,6 +24,9 @@ from sync.http.plain import Plain
 EVIDENCE_EXTENSION: Final = "inbox_sync.evidence"
 """Key in `httpx.Request.extensions` under which a transport finds the `Evidence` to fill in."""
 
+PUBLIC_ONLY_EXTENSION: Final = "inbox_sync.public_only"
+"""Key in `httpx.Request.extensions`: True when the request may only go to an address of the public network."""
+
 IDLE_SECONDS: Final = 4.0
 """How long a connection waits for its next request: less than the 5 s after which common servers (Node, uvicorn) close
 idle connections, because a request that crosses such a close has no clear outcome."""
@@ -36,6 +39,10 @@ CLOSE_WAIT_SECONDS: Final = 1.0
 _KEEP_ALIVE_TIMEOUT = re.compile(r"timeout\s*=\s*(\d{1,6})")
 
 Origin: TypeAlias = tuple[str, str, int]
+
+
+class PrivateAddress(httpx.ConnectError):
+    """A name of the public network led to a private address; nothing was written there."""
 
 
 @functools.cache
@@ -188,6 +195,8 @@ class WireTransport(httpx.AsyncBaseTransport):
             pool = self._pools[origin] = _Pool(origin, self._context, self._max_connections)
         connection = await pool.take(evidence, timeout.get("pool"), timeout.get("connect"))
         try:
+            if request.extensions.get(PUBLIC_ONLY_EXTENSION) and not connection.peer_is_public:
+                raise PrivateAddress("a private address")  # noqa: TRY301  the connection goes, as after every failure
             answer = await self._write_and_read(connection, request, evidence, timeout)
         except BaseException:
             pool.release(connection, whole=False)

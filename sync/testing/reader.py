@@ -59,12 +59,17 @@ class OneCallHttp:
 
     @asynccontextmanager
     async def stream(
-        self, url: str, *, params: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+        self,
+        url: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        public_only: bool = False,
     ) -> AsyncIterator[HttpStream]:
         """`sync.connector.Http`."""
         client = HttpClient()
         try:
-            async with client.stream(url, params=params, headers=headers) as answer:
+            async with client.stream(url, params=params, headers=headers, public_only=public_only) as answer:
                 yield answer
         finally:
             await client.aclose()

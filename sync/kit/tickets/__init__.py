@@ -1,0 +1,18 @@
+"""Ticket services, for connectors: what a helpdesk says, as messages (docs/design/0012-rest-kit.md)."""
+
+from .bytickets import ByTickets, Ticket
+from .connector import Entry, Look, TicketConnector
+from .said import Person, Said, TicketSettings, message_of, version_of
+
+__all__ = [
+    "ByTickets",
+    "Entry",
+    "Look",
+    "Person",
+    "Said",
+    "Ticket",
+    "TicketConnector",
+    "TicketSettings",
+    "message_of",
+    "version_of",
+]

@@ -1,0 +1,193 @@
+"""The part that all ticket connectors share: `TicketConnector`. What is left to write are endpoints and the mapping."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import ClassVar
+
+from sync.connector import (
+    LISTED_MAX,
+    ConnectorConfig,
+    ConnectorInfo,
+    Finding,
+    PassContext,
+    Severity,
+    Stream,
+    StreamRole,
+)
+from sync.errors import InboxSyncError, MessageError
+from sync.message import Attachment, Batch, Content, FingerprintParts, Found, Gone, Json, LeftOut, Listed, Message
+
+from .said import Said, TicketSettings, message_of
+
+BATCH_MAX = 500
+"""Messages in one batch at most."""
+KNOWN_AT_ONCE = 1000
+"""Ids that the ledger is asked about in one question."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One message at its place. `id` never changes and is enough for `load` to find it; `at` is the service's time of
+    *this message* (UTC), whatever happened to its ticket since. `said` None: `load` gives it. `version` changes when the
+    message is edited, "" where the service does not tell. `fingerprint` for mail whose headers the service shows."""
+
+    id: str
+    at: datetime
+    said: Said | None = None
+    version: str = ""
+    size: int | None = None
+    fingerprint: FingerprintParts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look brought, and the bookmark after it (a whole JSON cursor: `TimeMark.dump()`, `IdMark.dump()`)."""
+
+    entries: Sequence[Entry]
+    mark: Json
+
+
+class TicketConnector(ABC):
+    """A helpdesk as one stream. A subclass sets `info` and `Config` (derived from `TicketSettings`) and writes `account`,
+    `look`, `load`, `check_access` and, for files, `open_file`. Where the service only tells which tickets changed, it
+    derives from `ByTickets` instead."""
+
+    info: ClassVar[ConnectorInfo]
+    Config: ClassVar[type[ConnectorConfig]] = TicketSettings
+    stream_key: ClassVar[str] = "tickets"
+    overlap_seconds: ClassVar[float] = 300.0
+    """How far looks reach back: what the service commits or indexes late."""
+
+    def __init__(self, config: ConnectorConfig) -> None:
+        if not isinstance(config, TicketSettings):
+            raise TypeError(f"{type(self).__name__} takes settings derived from TicketSettings")
+        self._tickets = config
+
+    # -- what a service has to say
+
+    @property
+    @abstractmethod
+    def account(self) -> str:
+        """Which account this is, without a secret."""
+
+    @abstractmethod
+    def look(self, mark: Json, ctx: PassContext) -> AsyncIterator[Look]:
+        """What is new since `mark` (None or unreadable: since `ctx.since`, by the time of the messages), with overlap:
+        repeats are dropped. Asked with None, it gives everything since `ctx.since`."""
+
+    @abstractmethod
+    async def load(self, ids: Sequence[str], ctx: PassContext) -> Mapping[str, Entry | Gone]:
+        """These messages, with `said`. One that is missing in the answer is asked for again later."""
+
+    @abstractmethod
+    async def check_access(self, ctx: PassContext) -> Sequence[Finding]:
+        """Whether everything that is needed can be read; names a permission that is missing. What it raises becomes a
+        finding."""
+
+    def open_file(self, external_id: str, attachment: Attachment, ctx: PassContext) -> AsyncIterator[bytes]:
+        """The bytes of one file: usually `self.client.download(ctx, attachment.ref)`."""
+        del external_id, attachment, ctx
+        raise MessageError("this service gives no files", code="connector.no_files")
+
+    # -- the contract (`sync.connector`)
+
+    async def check(self, ctx: PassContext) -> Sequence[Finding]:
+        """What `check_access` found, errors as findings."""
+        try:
+            return await self.check_access(ctx)
+        except InboxSyncError as error:
+            return [Finding(Severity.ERROR, str(error), next_step=error.next_step, code=error.code)]
+
+    async def streams(self, ctx: PassContext) -> Sequence[Stream]:
+        """One, in which the service says who is an agent."""
+        del ctx
+        return [Stream(self.stream_key, StreamRole.BOTH, self.overlap_seconds)]
+
+    async def poll(self, stream: Stream, cursor: Json, ctx: PassContext) -> AsyncIterator[Batch]:
+        """What is new, and what was edited, in batches in ascending order."""
+        del stream
+        looked_at = ctx.now()
+        mark, held = cursor, tuple[Found, ...]()
+        async for look in self.look(cursor, ctx):
+            if held:
+                yield Batch(held, mark)
+            found = await self._news(look.entries, ctx)
+            while len(found) > BATCH_MAX:
+                yield Batch(tuple(found[:BATCH_MAX]), mark)
+                found = found[BATCH_MAX:]
+            held, mark = tuple(found), look.mark
+        yield Batch(held, mark, complete_until=looked_at)
+
+    async def _news(self, entries: Sequence[Entry], ctx: PassContext) -> list[Found]:
+        """What the ledger has not, or has in another version."""
+        by_id = {entry.id: entry for entry in entries}
+        ids, known, versions = list(by_id), set[str](), dict[str, str]()
+        for start in range(0, len(ids), KNOWN_AT_ONCE):
+            some = ids[start : start + KNOWN_AT_ONCE]
+            known |= await ctx.known("", some)
+            told = [one for one in some if by_id[one].version and one in known]
+            versions |= await ctx.versions("", told) if told else {}
+        wanted = [
+            one for one in by_id.values() if one.id not in known or versions.get(one.id, one.version) != one.version
+        ]
+        return [self._found(entry) for entry in sorted(wanted, key=lambda one: (one.at, one.id))]
+
+    def _found(self, entry: Entry) -> Found:
+        content = None if entry.said is None else self._content(entry)
+        return Found(
+            entry.id,
+            entry.at,
+            written_at=entry.at,
+            size=entry.size,
+            fingerprint=entry.fingerprint,
+            content=content,
+            version=entry.version,
+        )
+
+    def _content(self, entry: Entry) -> Message | LeftOut:
+        if entry.said is None:
+            raise TypeError("`load` gives entries with what was said")
+        return message_of(entry.said, entry.at, self._tickets, self.info.name)
+
+    async def fetch(self, stream: Stream, epoch: str, ids: Sequence[str], ctx: PassContext) -> Mapping[str, Content]:
+        """The content of these messages."""
+        del stream, epoch
+        loaded = await self.load(ids, ctx)
+        return {name: one if isinstance(one, Gone) else self._content(one) for name, one in loaded.items()}
+
+    async def list(self, stream: Stream, since: datetime | None, ctx: PassContext) -> AsyncIterator[Listed]:
+        """Everything that was said since then."""
+        del stream
+        given: set[str] = set()
+        any_piece = False
+        async for look in self.look(None, replace(ctx, since=since)):
+            fresh = {one.id: one for one in look.entries if one.id not in given}
+            given |= fresh.keys()
+            ids = list(fresh)
+            for start in range(0, len(ids), LISTED_MAX):
+                some = ids[start : start + LISTED_MAX]
+                known = await ctx.known("", some)
+                found = [
+                    replace(self._found(replace(fresh[one], said=None)), version="")
+                    for one in some
+                    if one not in known and (since is None or fresh[one].at >= since)
+                ]
+                any_piece = True
+                yield Listed(tuple(found), tuple(one for one in some if one in known))
+        if not any_piece:
+            yield Listed(())
+
+    async def open_attachment(
+        self, stream: Stream, epoch: str, external_id: str, attachment: Attachment, ctx: PassContext
+    ) -> AsyncIterator[bytes]:
+        """The bytes of one file of a message."""
+        del stream, epoch
+        async for piece in self.open_file(external_id, attachment, ctx):
+            yield piece
+
+    async def aclose(self) -> None:  # noqa: B027  a subclass may have something to close
+        """There is no connection of its own."""
