@@ -504,6 +504,14 @@ class DbAnswer(TypedDict):
     backup: str | None
 
 
+class DbCopyAnswer(TypedDict):
+    """`db backup|move`. `rows` by table, as counted at the target; empty where the file was copied as a whole."""
+
+    source: str
+    target: str
+    rows: dict[str, int]
+
+
 Answer: TypeAlias = (
     CheckAnswer
     | SyncAnswer

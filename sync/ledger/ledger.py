@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import ParamSpec, Self, TypeVar
 
-from sync.ledger import migrate
+from sync.ledger import copying, migrate
 from sync.ledger.attachments import Attachments
 from sync.ledger.audits import Audits
 from sync.ledger.backfills import Backfills
@@ -84,6 +84,7 @@ class Ledger:
                     lock.take(now())
             if writer:
                 migrate.prepare(database, now())
+                copying.refuse_moved(database)
             else:
                 migrate.require_current(database)
         except BaseException:
