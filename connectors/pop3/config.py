@@ -8,6 +8,7 @@ from typing import Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from sync.connector import ConnectorConfig
+from sync.kit.oauth import OAuthConfig
 from sync.kit.tls import Tls, is_loopback
 
 IMPLICIT_TLS_PORT = 995
@@ -26,7 +27,8 @@ class Pop3Config(ConnectorConfig):
     allow_plaintext: bool = Field(False, description="Allows tls = none to another machine: the password is readable.")
     ca_file: Path | None = Field(None, description="PEM file of the authority that signed the server's certificate.")
     username: str = Field(min_length=1, description="Usually the mailbox's address.")
-    password: SecretStr = Field(description="Of the mailbox, or an app password made for this program.")
+    password: SecretStr | None = Field(None, description="Of the mailbox, or an app password made for this program.")
+    oauth: OAuthConfig | None = Field(None, description="Instead of a password: how to sign in by OAuth 2.0.")
     connect_timeout_seconds: float = Field(15.0, gt=0, le=300, description="For one address of the server to answer.")
     read_timeout_seconds: float = Field(60.0, gt=0, le=600, description="Silence after which a connection is dead.")
     batch_messages: int = Field(50, ge=1, le=500, description="Messages recorded at a time.")
@@ -45,13 +47,19 @@ class Pop3Config(ConnectorConfig):
 
     @field_validator("password")
     @classmethod
-    def _a_password(cls, value: SecretStr) -> SecretStr:
-        text = value.get_secret_value()
+    def _a_password(cls, value: SecretStr | None) -> SecretStr | None:
+        text = "unused" if value is None else value.get_secret_value()
         if not text:
             raise ValueError("must not be empty")
         if any(character in text for character in "\r\n\0"):
             raise ValueError("must not contain line breaks (does the secret's file hold more than the password?)")
         return value
+
+    @model_validator(mode="after")
+    def _one_way_to_sign_in(self) -> Self:
+        if (self.password is None) == (self.oauth is None):
+            raise ValueError('needs either password = { credential = "…" } or an oauth table')
+        return self
 
     @model_validator(mode="after")
     def _no_readable_password(self) -> Self:

@@ -3,32 +3,45 @@ is locked for others, and shows nothing new."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sync.connector import ConnectorConfig, ConnectorInfo, Finding, PassContext, Severity, Stream
-from sync.errors import InboxSyncError
+from sync.connector import (
+    LISTED_MAX,
+    ConnectorConfig,
+    ConnectorInfo,
+    Finding,
+    PassContext,
+    Severity,
+    SignIn,
+    Stream,
+)
+from sync.errors import InboxSyncError, MessageError
+from sync.kit.recent import Recent, pieces
 from sync.kit.threads import in_thread
-from sync.kit.tls import Tls
-from sync.message import Batch, Content, Found, Json
+from sync.mail import open_file
+from sync.message import Attachment, Batch, Content, Found, Json, Listed
 
+from .check import findings
 from .config import Pop3Config
-from .faults import Stage, translate
-from .maildrop import Maildrop, list_maildrop, load, look_at_headers
-from .wire import Wire
-
-T = TypeVar("T")
+from .identity import identity_of
+from .maildrop import Loaded, Maildrop, load, load_again, look_at_headers
+from .session import Session
+from .wire import AnswerTooLong, NotPop3, Wire
 
 INBOX = Stream("INBOX")
 """The one stream: POP3 knows no folders."""
 EPOCH = "uidl"
 KNOWN_IDS = 1000
 """Ids the ledger is asked about at a time."""
+MAX_BREAKS = 2
+"""After the connection broke so often at a message's header, the message is listed without it."""
 
 
 class _Bookmark(BaseModel):
@@ -60,10 +73,13 @@ class Pop3Connector:
         if not isinstance(config, Pop3Config):
             raise TypeError("Pop3Connector takes a Pop3Config")
         self._config = config
-        self._turn = asyncio.Lock()
-        self._wire: Wire | None = None
-        self._maildrop: Maildrop | None = None
-        self._passes = 0
+        self._identity = identity_of(config)
+        self._session = Session(config, self._identity)
+        self._uses = 0
+        """Passes, listings and fetches that are under way: the last one ends the session."""
+        self._recent: Recent[str] = Recent()
+        self._breaks: Counter[str] = Counter()
+        """By message, how often the connection broke at its header."""
 
     @property
     def account(self) -> str:
@@ -83,150 +99,171 @@ class Pop3Connector:
         mark = _Bookmark.read(cursor)
         if cursor is not None and mark is None:
             ctx.log.warning("pop3.cursor_unreadable", stream=stream.key)
+        await self._session.aclose()  # one that a listing has open shows nothing new
         looked_at = ctx.now()
-        self._passes += 1
-        try:
-            maildrop = await self._run(lambda _wire, listed: listed)
-            done = Batch((), _Bookmark(digest=maildrop.digest).model_dump(), EPOCH, looked_at)
-            if mark is None or mark.digest != maildrop.digest:
-                new = await _unknown(maildrop.ids, ctx)
-                size = self._config.batch_messages
-                for start in range(0, len(new), size):
-                    found = await self._headers(new[start : start + size], looked_at)
-                    if start + size < len(new):
-                        yield Batch(tuple(found), _Bookmark().model_dump(), EPOCH)
-                    else:
-                        done = Batch(tuple(found), done.cursor, EPOCH, looked_at)
-            yield done
-        finally:
-            self._passes -= 1
-            await self.aclose()
+        async with self._in_session(ctx):
+            try:
+                maildrop = await self._session.run(_maildrop)
+                done = Batch((), _Bookmark(digest=maildrop.digest).model_dump(), EPOCH, looked_at)
+                if mark is None or mark.digest != maildrop.digest:
+                    known = await _known(maildrop.ids, ctx)
+                    new = [name for name in maildrop.ids if name not in known]
+                    size = self._config.batch_messages
+                    for start in range(0, len(new), size):
+                        found = await self._headers(new[start : start + size], looked_at)
+                        if start + size < len(new):
+                            yield Batch(tuple(found), _Bookmark().model_dump(), EPOCH)
+                        else:
+                            done = Batch(tuple(found), done.cursor, EPOCH, looked_at)
+                yield done
+            finally:
+                await self.aclose()
 
-    async def _headers(self, ids: Sequence[str], looked_at: datetime) -> list[Found]:
-        def look(wire: Wire, maildrop: Maildrop) -> list[Found]:
-            there = [name for name in ids if name in maildrop.entries]
-            return look_at_headers(wire, maildrop, there, looked_at)
+    async def list(self, stream: Stream, since: datetime | None, ctx: PassContext) -> AsyncIterator[Listed]:
+        """What the maildrop holds, by the arrival that `poll` tells; of what the ledger knows no header is asked for. The
+        session stays open between two pieces, unless a pass comes: each sign-in may cost a pause."""
+        del stream
+        looked_at = ctx.now()
+        async with self._in_session(ctx):
+            ids = (await self._session.run(_maildrop)).ids
+            for start in range(0, max(len(ids), 1), LISTED_MAX):
+                some = ids[start : start + LISTED_MAX]
+                known = await _known(some, ctx)
+                new = [name for name in some if name not in known]
+                found: list[Found] = []
+                for at in range(0, len(new), self._config.batch_messages):
+                    found += await self._headers(new[at : at + self._config.batch_messages], looked_at)
+                yield Listed(
+                    tuple(one for one in found if since is None or one.arrived_at >= since),
+                    known=tuple(name for name in some if name in known),
+                    epoch=EPOCH,
+                )
 
-        return await self._run(look)
+    async def _headers(self, ids: Sequence[str], looked_at: datetime) -> Sequence[Found]:
+        """Raises what the session raises. A message at whose header the connection broke before, time and again, comes
+        without one: it must not keep the others from coming."""
+        without = {name for name, times in self._breaks.items() if times >= MAX_BREAKS}
+
+        def look(wire: Wire, maildrop: Maildrop) -> Sequence[Found]:
+            try:
+                found = look_at_headers(wire, maildrop, ids, looked_at, without=without)
+            except (OSError, AnswerTooLong, NotPop3):
+                if not wire.closed:  # nobody has aborted it
+                    self._breaks[maildrop.name_of(wire.busy_with)] += 1
+                raise
+            for name in ids:
+                if name not in without:
+                    self._breaks.pop(name, None)
+            return found
+
+        return await self._session.run(look)
 
     # -- content
+
+    def _limit_bytes(self, ctx: PassContext) -> int:
+        return min(self._config.max_message_bytes or ctx.size_limit_bytes, ctx.size_limit_bytes)
 
     async def fetch(self, stream: Stream, epoch: str, ids: Sequence[str], ctx: PassContext) -> Mapping[str, Content]:
         """The content of these messages, in the session of the pass where one is open. Left out: those that the server
         lists and does not give."""
         del epoch
-        limit_bytes = min(self._config.max_message_bytes or ctx.size_limit_bytes, ctx.size_limit_bytes)
         contents: dict[str, Content] = {}
         refused: list[str] = []
-        try:
+        async with self._in_session(ctx):
             for name in ids:
-                content = await self._run(partial(_load, name, limit_bytes))
-                if content is None:
+                loaded = await self._session.run(partial(_load, name, self._limit_bytes(ctx)))
+                if loaded.content is None:
                     refused.append(name)
                 else:
-                    contents[name] = content
-        finally:
-            if not self._passes:
-                await self.aclose()
+                    contents[name] = loaded.content
+                if loaded.raw:
+                    self._recent.keep(name, loaded.raw)
         if refused:
             ctx.log.warning("pop3.not_returned", stream=stream.key, ids=refused)
         return contents
 
+    # -- files
+
+    async def open_attachment(
+        self, stream: Stream, epoch: str, external_id: str, attachment: Attachment, ctx: PassContext
+    ) -> AsyncIterator[bytes]:
+        """A file of a mail that was just loaded from what is at hand; the mail of any other one is loaded again, whole:
+        POP3 knows no parts."""
+        del stream, epoch
+        raw = self._recent.get(external_id)
+        if raw is None:
+            async with self._in_session(ctx):
+                raw = await self._session.run(partial(_load_again, external_id, self._limit_bytes(ctx)))
+            self._recent.keep(external_id, raw)
+        data = await in_thread(partial(open_file, raw, attachment.ref), name="pop3-file")
+        if data is None:
+            raise MessageError(f"the mail has no part {attachment.ref or '(unnamed)'}", code="pop3.attachment_gone")
+        for piece in pieces(data):
+            yield piece
+
+    # -- signing in
+
+    async def begin_sign_in(self, ctx: PassContext) -> SignIn | None:
+        """Starts a sign-in by OAuth. Raises ConfigError where the maildrop has a password."""
+        self._identity.use(ctx)
+        return await self._identity.tokens.begin_sign_in()
+
+    async def continue_sign_in(self, answer: str, ctx: PassContext) -> SignIn | None:
+        """One try to finish it."""
+        self._identity.use(ctx)
+        return await self._identity.tokens.continue_sign_in(answer)
+
     # -- the session
 
-    async def _run(self, job: Callable[[Wire, Maildrop], T]) -> T:
-        """Does a job in the open session, or in a new one. Numbers are those of the session: each new one is listed."""
-        async with self._turn:
-            if self._wire is None or self._wire.closed:
-                self._wire = Wire(self._config)
-                self._maildrop = None
-            wire = self._wire
-
-            def work() -> T:
-                stage = Stage.CONNECT
-                try:
-                    if self._maildrop is None:
-                        wire.connect()
-                        stage = Stage.LOGIN
-                        wire.log_in(self._config.username, self._config.password.get_secret_value())
-                        stage = Stage.COMMAND
-                        self._maildrop = list_maildrop(wire)
-                    stage = Stage.COMMAND
-                    return job(wire, self._maildrop)
-                except Exception as error:  # noqa: BLE001  all of it is translated; `from` is decided at run time
-                    wire.close()
-                    cause = None if stage is Stage.LOGIN else error  # a server's words may repeat the password
-                    raise translate(error, self._config, stage) from cause
-
-            try:
-                return await in_thread(work, name="pop3")
-            except asyncio.CancelledError:
-                wire.abort()
-                raise
+    @asynccontextmanager
+    async def _in_session(self, ctx: PassContext) -> AsyncIterator[None]:
+        """The session that is opened inside lasts to the end, or to that of the pass or listing around it."""
+        self._identity.use(ctx)
+        self._uses += 1
+        try:
+            yield
+        finally:
+            self._uses -= 1
+            if not self._uses:
+                await self._session.aclose()
 
     def abort(self) -> None:
         """Closes the socket now; what waits on it fails with a TemporaryError."""
-        wire = self._wire
-        if wire is not None:
-            wire.abort()
+        self._session.abort()
 
     async def aclose(self) -> None:
         """Ends the session."""
-        async with self._turn:
-            wire, self._wire, self._maildrop = self._wire, None, None
-            if wire is not None and not wire.closed:
-                await in_thread(wire.log_out, name="pop3-logout")
+        self._recent.clear()
+        await self._session.aclose()
 
     # -- check
 
     async def check(self, ctx: PassContext) -> Sequence[Finding]:
         """Connection, TLS, sign-in, and what the maildrop holds."""
-        del ctx
-        where = f"{self._config.host}:{self._config.effective_port}"
         try:
-            count = await self._run(lambda _wire, maildrop: len(maildrop.entries))
+            async with self._in_session(ctx):
+                count, capabilities = await self._session.run(
+                    lambda wire, maildrop: (len(maildrop.entries), wire.capabilities)
+                )
         except InboxSyncError as error:
             return [Finding(Severity.ERROR, str(error), next_step=error.next_step, code=error.code)]
-        finally:
-            await self.aclose()
-        protected = "without TLS" if self._config.tls is Tls.NONE else "its certificate is verified"
-        findings = [
-            Finding(
-                Severity.OK,
-                f"Signed in at {where} as {self._config.username}; {protected}. The maildrop holds {_messages(count)}.",
-                code="pop3.signed_in",
-            ),
-            Finding(
-                Severity.NOTE,
-                "POP3 shows the inbox only: replies that agents send from a mail program are not seen.",
-                next_step='Use connector = "imap" if the provider has it.',
-                code="pop3.inbox_only",
-            ),
-        ]
-        if self._config.tls is Tls.NONE and self._config.allow_plaintext:
-            findings.append(
-                Finding(
-                    Severity.WARNING,
-                    f"The password travels readable to {where}.",
-                    next_step='Use tls = "implicit" or "starttls" if the server has it.',
-                    code="pop3.plaintext",
-                )
-            )
-        return findings
+        return list(findings(self._config, count, capabilities))
 
 
-def _messages(count: int) -> str:
-    return "1 message" if count == 1 else f"{count} messages"
+def _maildrop(_wire: Wire, maildrop: Maildrop) -> Maildrop:
+    return maildrop
 
 
-def _load(name: str, limit_bytes: int, wire: Wire, maildrop: Maildrop) -> Content | None:
+def _load(name: str, limit_bytes: int, wire: Wire, maildrop: Maildrop) -> Loaded:
     return load(wire, maildrop, name, limit_bytes)
 
 
-async def _unknown(ids: Sequence[str], ctx: PassContext) -> list[str]:
-    new: list[str] = []
+def _load_again(name: str, limit_bytes: int, wire: Wire, maildrop: Maildrop) -> bytes:
+    return load_again(wire, maildrop, name, limit_bytes)
+
+
+async def _known(ids: Sequence[str], ctx: PassContext) -> frozenset[str]:
+    known: set[str] = set()
     for start in range(0, len(ids), KNOWN_IDS):
-        some = ids[start : start + KNOWN_IDS]
-        known = await ctx.known(EPOCH, some)
-        new += [name for name in some if name not in known]
-    return new
+        known |= await ctx.known(EPOCH, ids[start : start + KNOWN_IDS])
+    return frozenset(known)

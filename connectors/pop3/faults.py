@@ -11,10 +11,14 @@ from sync.errors import AuthError, ConfigError, InboxSyncError, TemporaryError
 from sync.kit.tls import Tls
 
 from .config import Pop3Config
-from .wire import AnswerTooLong, NotPop3, Refused
+from .wire import AnswerTooLong, NoTokens, NotPop3, Refused
 
 MAX_SAID_CHARACTERS = 200
 """As much of a server's own words as an error repeats."""
+
+REFUSED = "pop3.auth_refused"
+"""The code of a refused sign-in."""
+MAX_RETRY_AFTER_SECONDS = 3600.0
 
 _CODE = re.compile(r"^\s*\[([A-Z][A-Z0-9/-]*)\]", re.IGNORECASE)
 _BUSY_CODES = frozenset({"IN-USE", "LOGIN-DELAY", "SYS/TEMP"})
@@ -41,14 +45,23 @@ class Stage(Enum):
     COMMAND = "command"
 
 
-def translate(error: Exception, config: Pop3Config, stage: Stage) -> InboxSyncError:
+def translate(
+    error: Exception, config: Pop3Config, stage: Stage, *, secret: str = "", login_delay: str = ""
+) -> InboxSyncError:
     """The error to raise instead of `error`. Anything it does not know comes back as a temporary failure of the
-    connection with its class name, never with content or secrets."""
+    connection with its class name, never with content or secrets; `secret` is what was just signed in with,
+    `login_delay` what the server says of pauses between two sign-ins."""
     if isinstance(error, InboxSyncError):
         return error
     where = f"{config.host}:{config.effective_port}"
     if isinstance(error, Refused):
-        return _refused(error, config, stage)
+        return _refused(error, config, stage, secret, login_delay)
+    if isinstance(error, NoTokens):
+        return AuthError(
+            f"{config.host} takes no tokens on this connection (it offers {error.offered or 'nothing'}).",
+            code="pop3.no_oauth",
+            next_step='Use tls = "implicit"; if it is on, this server wants a password.',
+        )
     if isinstance(error, AnswerTooLong):
         return TemporaryError(
             f"{where} sent more than was asked for.", code="pop3.answer_too_long", next_step="It is tried again."
@@ -64,15 +77,22 @@ def translate(error: Exception, config: Pop3Config, stage: Stage) -> InboxSyncEr
     return _network(error, config, where)
 
 
-def _said(text: str, config: Pop3Config) -> str:
-    for secret in (config.password.get_secret_value(), config.username):
-        text = text.replace(secret, "…")
+def _said(text: str, config: Pop3Config, secret: str = "") -> str:
+    password = config.password.get_secret_value() if config.password is not None else ""
+    for word in (password, secret, config.username):
+        text = text.replace(word, "…") if word else text
     text = "".join(character if character.isprintable() else " " for character in text).strip()
     return text if len(text) <= MAX_SAID_CHARACTERS else text[: MAX_SAID_CHARACTERS - 1] + "…"
 
 
-def _refused(error: Refused, config: Pop3Config, stage: Stage) -> InboxSyncError:
-    said = _said(error.text, config)
+def login_delay_seconds(capability: str) -> float | None:
+    """How long the server wants between two sign-ins (RFC 2449 §6.5: `LOGIN-DELAY 900`)."""
+    number = capability.partition(" ")[0]
+    return min(float(number), MAX_RETRY_AFTER_SECONDS) if number.isascii() and number.isdigit() else None
+
+
+def _refused(error: Refused, config: Pop3Config, stage: Stage, secret: str, login_delay: str) -> InboxSyncError:
+    said = _said(error.text, config, secret)
     quoted = f' It says: "{said}".' if said else ""
     match = _CODE.search(error.text)
     code = match[1].upper() if match else ""
@@ -82,6 +102,7 @@ def _refused(error: Refused, config: Pop3Config, stage: Stage) -> InboxSyncError
             code="pop3.in_use" if code == "IN-USE" else "pop3.unavailable",
             next_step="It is tried again; if it stays, another program keeps the maildrop open, or the interval (every) "
             "is shorter than the provider allows.",
+            retry_after_seconds=login_delay_seconds(login_delay) if code == "LOGIN-DELAY" else None,
         )
     if code == "SYS/PERM":
         return TemporaryError(
@@ -90,16 +111,27 @@ def _refused(error: Refused, config: Pop3Config, stage: Stage) -> InboxSyncError
             next_step="Ask the provider; it is tried again meanwhile.",
         )
     if stage is Stage.LOGIN or code == "AUTH":
-        return AuthError(
-            f"{config.host} refused the user name or password.{quoted}",
-            code="pop3.auth_refused",
-            next_step="Put the mailbox's current password (or an app password) into the secret that the source names, "
-            "and see that the provider allows POP3 for this mailbox.",
-        )
+        return _sign_in_refused(config, quoted)
     return TemporaryError(
         f"{config.host} did not do {error.command}.{quoted}",
         code="pop3.command_refused",
         next_step="It is tried again; if it stays, the server's log says more.",
+    )
+
+
+def _sign_in_refused(config: Pop3Config, quoted: str) -> AuthError:
+    if config.oauth is not None:
+        return AuthError(
+            f"{config.host} refused the token for {config.username}.{quoted}",
+            code=REFUSED,
+            next_step="See that POP is allowed for this mailbox, that username is the mailbox of who signed in, and "
+            "that the application may read mail over POP; then type `inbox-sync auth SOURCE`.",
+        )
+    return AuthError(
+        f"{config.host} refused the user name or password.{quoted}",
+        code=REFUSED,
+        next_step="Put the mailbox's current password (or an app password) into the secret that the source names, "
+        "and see that the provider allows POP3 for this mailbox.",
     )
 
 

@@ -1,8 +1,8 @@
-"""The one module that speaks POP3 (RFC 1939, 2449, 2595): a typed, blocking connection with bounded answers.
+"""The one module that speaks POP3 (RFC 1939, 2449, 2595, 5034): a typed, blocking connection with bounded answers.
 
 The standard library's poplib refuses lines over 2 KB, which mail has, and reads answers without a bound. Every method
 blocks, for one thread at a time; `abort` alone may be called from any thread. Errors come out as they are (OSError,
-ssl.SSLError, Refused, NotPop3, AnswerTooLong): `faults.translate` gives them their meaning.
+ssl.SSLError, Refused, NoTokens, NotPop3, AnswerTooLong): `faults.translate` gives them their meaning.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 from sync.errors import ConfigError
+from sync.kit.oauth import TOKEN_MECHANISMS, Credential, sasl_response
 from sync.kit.tls import Tls, tls_context
 
 from .config import Pop3Config
@@ -26,6 +27,12 @@ MAX_STATUS_LINE_BYTES = 4096
 MAX_LISTING_BYTES = 256 * 1024 * 1024
 """A UIDL or LIST answer: some three million messages."""
 MAX_CAPABILITY_BYTES = 64 * 1024
+MAX_OVERFLOW_BYTES = 16 * 1024 * 1024
+"""Of an answer that may be cut, what is read on beyond the cut so that the connection stays usable."""
+MAX_NAMELESS = 100
+"""Messages without a UIDL that are told apart by their headers; with more of them the server counts as having none."""
+MAX_CHALLENGES = 3
+"""A sign-in by token takes two at most: the token, and what ends the exchange when it was refused."""
 LOGOUT_TIMEOUT_SECONDS = 5.0
 _PIECE_BYTES = 64 * 1024
 
@@ -37,6 +44,14 @@ class Refused(Exception):
         super().__init__(f"{command}: {text}")
         self.command = command
         self.text = text
+
+
+class NoTokens(Exception):
+    """The server takes no tokens on this connection; what it offers instead."""
+
+    def __init__(self, offered: str) -> None:
+        super().__init__(offered)
+        self.offered = offered
 
 
 class NotPop3(Exception):
@@ -53,7 +68,8 @@ class AnswerTooLong(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A message of the maildrop: its number in this session, its UIDL, its size in bytes as LIST claims."""
+    """A message of the maildrop: its number in this session, its UIDL ("" where the server gives it none), its size in
+    bytes as LIST claims."""
 
     number: int
     uidl: str
@@ -71,6 +87,8 @@ class Wire:
         self._aborted = False
         self._closed = False
         self.capabilities: dict[str, str] = {}
+        self.busy_with = 0
+        """The number of the message that was asked for last: where a connection breaks, the one it broke at."""
 
     # -- life cycle
 
@@ -179,29 +197,64 @@ class Wire:
 
     # -- commands
 
-    def log_in(self, username: str, password: str) -> None:
-        """USER and PASS, or AUTH PLAIN (RFC 5034) where the server has no USER or the password is not ASCII."""
-        plain = "PLAIN" in self.capabilities.get("SASL", "").upper().split()
+    def log_in(self, credential: Credential) -> None:
+        """With a token XOAUTH2 or OAUTHBEARER; with a password USER and PASS, or AUTH PLAIN (RFC 5034) where the server
+        has no USER or the password is not ASCII."""
+        if credential.is_token:
+            self._present_token(credential)
+        else:
+            self._present_password(credential.username, credential.secret)
+        self._read_capabilities()  # some servers tell more to whom they know (RFC 2449 §5)
+
+    def _mechanisms(self) -> list[str]:
+        return self.capabilities.get("SASL", "").upper().split()
+
+    def _present_token(self, credential: Credential) -> None:
+        """The token comes in a line of its own: as a part of AUTH it would be too long (RFC 5034 §4, 255 octets)."""
+        offered = self._mechanisms()
+        mechanism = next((name for name in TOKEN_MECHANISMS if name in offered), None)
+        if mechanism is None:
+            raise NoTokens(" ".join(offered))
+        answer = sasl_response(mechanism, credential, self._config.host, self._config.effective_port)
+        self._send(f"AUTH {mechanism}\r\n")
+        for _challenge in range(MAX_CHALLENGES):
+            if not self._challenged("AUTH"):
+                return
+            self._send(base64.b64encode(answer(b"")).decode() + "\r\n")
+        raise NotPop3("AUTH was answered by challenges without end")
+
+    def _present_password(self, username: str, password: str) -> None:
+        plain = "PLAIN" in self._mechanisms()
         if plain and ("USER" not in self.capabilities or not (username + password).isascii()):
             self._ask("AUTH PLAIN", awaits="+")
             self._ask(base64.b64encode(f"\0{username}\0{password}".encode()).decode(), name="AUTH")
         else:
             self._ask(f"USER {username}", name="USER")
             self._ask(f"PASS {password}", name="PASS")
-        self._read_capabilities()  # some servers tell more to whom they know (RFC 2449 §5)
 
     def listing(self) -> list[Entry]:
-        """Every message of the maildrop, in its order. Raises ConfigError where the server has no UIDL."""
+        """Every message of the maildrop, in its order. Raises ConfigError where the server has no UIDL, or gives too many
+        messages none."""
         try:
             uidls = self._pairs("UIDL")
         except Refused as error:
-            raise ConfigError(
-                f"{self._config.host} has no UIDL: its messages cannot be told apart from one day to the next.",
-                code="pop3.no_uidl",
-                next_step='Read this mailbox with connector = "imap".',
-            ) from error
+            if error.text.startswith("["):  # a response code (RFC 2449 §8): another trouble than not to know UIDL
+                raise
+            raise self._no_uidl() from error
         sizes = dict(self._pairs("LIST"))
-        return [Entry(number, uidl, _size(sizes.get(number, ""))) for number, uidl in uidls]
+        named = dict(uidls)
+        nameless = [number for number in sizes if number not in named]
+        if len(nameless) > MAX_NAMELESS:
+            raise self._no_uidl()
+        listed = [*uidls, *((number, "") for number in nameless)]
+        return [Entry(number, uidl, _size(sizes.get(number, ""))) for number, uidl in listed]
+
+    def _no_uidl(self) -> ConfigError:
+        return ConfigError(
+            f"{self._config.host} has no UIDL: its messages cannot be told apart from one day to the next.",
+            code="pop3.no_uidl",
+            next_step='Read this mailbox with connector = "imap".',
+        )
 
     def _pairs(self, command: str) -> list[tuple[int, str]]:
         self._ask(command)
@@ -213,13 +266,14 @@ class Wire:
         return pairs
 
     def tops(self, numbers: Sequence[int], lines: int, limit_bytes: int) -> Iterator[tuple[int, bytes | None]]:
-        """The header and so many lines of each message; None where the server refuses. Sent in one go where it allows
-        that (RFC 2449 §6.6)."""
+        """The header and so many lines of each message, cut after `limit_bytes`; None where the server refuses. Sent in
+        one go where it allows that (RFC 2449 §6.6)."""
         commands = [f"TOP {number} {lines}" for number in numbers]
         pipelined = "PIPELINING" in self.capabilities
         if pipelined:
             self._send("".join(f"{command}\r\n" for command in commands))
         for number, command in zip(numbers, commands, strict=True):
+            self.busy_with = number
             if not pipelined:
                 self._send(f"{command}\r\n")
             try:
@@ -227,10 +281,11 @@ class Wire:
             except Refused:
                 yield number, None
             else:
-                yield number, self._many_lines(limit_bytes)
+                yield number, self._many_lines(limit_bytes, overflow_bytes=MAX_OVERFLOW_BYTES)
 
     def message(self, number: int, limit_bytes: int) -> bytes:
         """The whole message. Raises AnswerTooLong, with what was read, beyond `limit_bytes`."""
+        self.busy_with = number
         self._ask(f"RETR {number}", name="RETR")
         return self._many_lines(limit_bytes)
 
@@ -259,9 +314,17 @@ class Wire:
         self._status(name or command, awaits)
 
     def _status(self, command: str, awaits: str = "+OK") -> None:
+        if not self._status_line(command).startswith(awaits):
+            raise NotPop3(f"{command} was answered by something else")
+
+    def _challenged(self, command: str) -> bool:
+        """Whether the server asks for more (RFC 5034 §4); False: it is satisfied."""
+        return not self._status_line(command).startswith("+OK")
+
+    def _status_line(self, command: str) -> str:
         line = self._read(MAX_STATUS_LINE_BYTES).decode("utf-8", "replace").rstrip("\r\n")
-        if line.startswith(awaits):
-            return
+        if line.startswith("+"):
+            return line
         if line.startswith("-ERR"):
             raise Refused(command, line[4:].strip())
         raise NotPop3(f"{command} was answered by something else")
@@ -274,9 +337,11 @@ class Wire:
             raise ConnectionResetError("the server closed the connection")
         return line
 
-    def _many_lines(self, limit_bytes: int) -> bytes:
-        """A multi-line answer without its end, dots unstuffed (RFC 1939 §3)."""
+    def _many_lines(self, limit_bytes: int, *, overflow_bytes: int = 0) -> bytes:
+        """A multi-line answer without its end, dots unstuffed (RFC 1939 §3). Beyond `limit_bytes` it is cut, if no more
+        than `overflow_bytes` follow; else raises AnswerTooLong."""
         lines = bytearray()
+        left_out = 0
         at_start = True
         while True:
             piece = self._read(_PIECE_BYTES)
@@ -284,9 +349,11 @@ class Wire:
                 if piece in {b".\r\n", b".\n"}:
                     return bytes(lines)
                 piece = piece[1:]
-            lines += piece
             at_start = piece.endswith(b"\n")
-            if len(lines) > limit_bytes:
+            room = max(0, limit_bytes - len(lines)) if overflow_bytes else len(piece)
+            lines += piece[:room]
+            left_out += len(piece) - min(room, len(piece))
+            if len(lines) > limit_bytes or left_out > overflow_bytes:
                 raise AnswerTooLong(bytes(lines))
 
 

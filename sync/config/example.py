@@ -44,6 +44,7 @@ _FILLED: dict[str, str] = {
     "imap.password": '{ credential = "support_password" }',
     "jmap.url": '"https://mail.example.com"',
     "jmap.token": '{ credential = "jmap_token" }',
+    "pop3.password": '{ credential = "pop3_password" }',
 }
 """What stands ready to be filled in."""
 
@@ -55,6 +56,7 @@ _SHOWN: dict[str, str] = {
     "source.inbox": '"main"',
     "source.badge": '"Support"',
     "imap.oauth": '{ provider = "microsoft", client_id = "…" }',
+    "pop3.oauth": '{ provider = "microsoft", client_id = "…" }',
     "pop3.port": "995",
 }
 """Values for keys that have no default of their own, to show what they look like."""

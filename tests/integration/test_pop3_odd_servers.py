@@ -154,6 +154,88 @@ async def test_no_uidl_is_a_matter_for_the_operator(server: ScriptedPop3) -> Non
     assert "imap" in caught.value.next_step
 
 
+async def test_trouble_with_uidl_is_not_taken_for_having_none(server: ScriptedPop3) -> None:
+    server.on("UIDL", "-ERR [SYS/TEMP] index is locked")
+    with pytest.raises(TemporaryError) as caught:
+        await reader(server).run_pass()
+    assert caught.value.code == "pop3.unavailable"
+
+
+async def test_messages_without_a_uidl_are_told_apart_by_their_headers(server: ScriptedPop3) -> None:
+    for number in range(3):
+        server.add(mail(f"mail {number}", received=f"Fri, 13 Mar 2026 08:0{number}:00 +0100"), uidl="")
+    server.add(mail("named"))
+    reading = reader(server)
+    assert sorted(await texts(reading)) == ["mail 0", "mail 1", "mail 2", "named"]
+    del server.mails[0]
+    server.add(mail("new", received="Fri, 13 Mar 2026 08:30:00 +0100"), uidl="")
+    assert await texts(reading) == ["new"]
+
+
+async def test_a_server_that_names_none_of_its_messages_has_no_uidl(
+    server: ScriptedPop3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connectors.pop3.wire.MAX_NAMELESS", 2)
+    for number in range(3):
+        server.add(mail(f"mail {number}"), uidl="")
+    with pytest.raises(ConfigError, match="UIDL"):
+        await reader(server).run_pass()
+
+
+async def test_a_pause_between_sign_ins_is_kept_and_told_beforehand() -> None:
+    with ScriptedPop3(capabilities=("TOP", "UIDL", "USER", "LOGIN-DELAY 900", "EXPIRE 0")) as server:
+        one = connector(server)
+        codes = {finding.code: finding for finding in await one.check(Reader(one).context())}
+        assert "900 seconds" in codes["pop3.login_delay"].sentence
+        assert codes["pop3.expires"].severity is Severity.WARNING
+        server.on("PASS", "-ERR [LOGIN-DELAY] not so often")
+        with pytest.raises(TemporaryError) as caught:
+            await reader(server).run_pass()
+        assert caught.value.retry_after_seconds == 900
+
+
+@pytest.mark.parametrize("trouble", [Drop, Silence])
+async def test_a_message_at_whose_header_the_connection_always_breaks_costs_itself_only(
+    server: ScriptedPop3, trouble: type[Exception]
+) -> None:
+    for number in range(4):
+        server.add(mail(f"mail {number}"), uidl=f"id{number}")
+    server.on("TOP 2 ", trouble)
+    reading = reader(server, read_timeout_seconds=0.2)
+    for _pass in range(2):
+        with pytest.raises(TemporaryError):
+            await asyncio.wait_for(reading.run_pass(), DEADLINE_SECONDS)
+    arrived = await reading.run_pass()
+    assert sorted(one.text for one in arrived) == [f"mail {number}" for number in range(4)]
+    bare = {one.found.external_id for one in arrived if one.found.fingerprint is None}
+    assert bare == {"id1"}
+
+
+async def test_an_outage_in_the_middle_of_headers_is_not_held_against_a_message(server: ScriptedPop3) -> None:
+    server.add(mail("hello"))
+    reading = reader(server)
+    for _outage in range(3):
+        server.on("TOP", Drop)
+        with pytest.raises(TemporaryError):
+            await reading.run_pass()
+        server.calm()
+        reading.seen.clear()
+        reading.cursors.clear()
+        (arrived,) = await reading.run_pass()
+        assert arrived.found.fingerprint is not None
+        reading.seen.clear()
+        reading.cursors.clear()
+
+
+async def test_a_header_of_megabytes_is_cut_and_holds_up_no_other(server: ScriptedPop3) -> None:
+    server.add(b"X-Filler: " + b"x" * 3_000_000 + b"\r\n" + mail("hostile"), uidl="a")
+    server.add(mail("honest"), uidl="b")
+    arrived = await reader(server).run_pass()
+    assert {one.found.external_id for one in arrived} == {"a", "b"}
+    assert "honest" in [one.text for one in arrived]
+    assert server.connections == 1
+
+
 @pytest.mark.parametrize(
     ("answer", "kind", "code"),
     [
@@ -232,6 +314,16 @@ async def test_a_message_longer_than_it_claims_is_cut_and_the_next_one_comes(ser
     assert [one.text.split("\n")[0] for one in arrived] == ["liar", "honest"]
     assert isinstance(arrived[0].content, Message)
     assert any("size" in note for note in arrived[0].content.notes)
+
+
+@pytest.mark.parametrize("command", ["RSET", "QUIT"])
+async def test_a_server_that_says_no_good_bye_is_left_all_the_same(
+    server: ScriptedPop3, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr("connectors.pop3.wire.LOGOUT_TIMEOUT_SECONDS", 0.1)
+    server.add(mail("hello"))
+    server.on(command, Silence)
+    assert await asyncio.wait_for(texts(reader(server)), DEADLINE_SECONDS) == ["hello"]
 
 
 @pytest.mark.parametrize("command", ["CAPA", "USER", "PASS", "UIDL", "LIST", "TOP", "RETR"])

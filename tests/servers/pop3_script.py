@@ -62,7 +62,7 @@ class ScriptedPop3:
 
     def add(self, raw: bytes, *, uidl: str | None = None, size: int | None = None) -> Mail:
         """A new message at the end of the maildrop."""
-        mail = Mail(uidl or f"u{len(self.mails) + 1}", raw, len(raw) if size is None else size)
+        mail = Mail(f"u{len(self.mails) + 1}" if uidl is None else uidl, raw, len(raw) if size is None else size)
         self.mails.append(mail)
         return mail
 
@@ -90,8 +90,11 @@ class ScriptedPop3:
             for line in lines:
                 command = line.decode("utf-8", "replace").strip()
                 self.commands.append(command)
-                with contextlib.suppress(Silence):
+                try:
                     connection.sendall(self._answer(command))
+                except Silence:
+                    for _ignored in lines:  # nothing behind it is answered either
+                        pass
                 if command.upper() == "QUIT":
                     return
         self._live.discard(connection)
@@ -106,7 +109,7 @@ class ScriptedPop3:
         if word == "CAPA":
             return b"-ERR\r\n" if self.capabilities is None else _lines([one.encode() for one in self.capabilities])
         if word == "UIDL":
-            return _lines([f"{number} {mail.uidl}".encode() for number, mail in enumerate(self.mails, 1)])
+            return _lines([f"{number} {mail.uidl}".encode() for number, mail in enumerate(self.mails, 1) if mail.uidl])
         if word == "LIST":
             return _lines([f"{number} {mail.size}".encode() for number, mail in enumerate(self.mails, 1)])
         if word == "RETR":
