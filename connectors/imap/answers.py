@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from typing import TypeAlias
 
 from .folders import Folder
+from .structure import structure_in
 from .uids import MAX_UID, UidRanges
 from .utf7 import decode_folder_name
 
@@ -23,6 +24,7 @@ _DATE = re.compile(rb'\bINTERNALDATE "([^"]{1,40})"', re.IGNORECASE)
 _SECTION = rb"(BODY\[[^\]]*\]|RFC822(?:\.HEADER|\.TEXT)?)(?:<\d+>)?"
 _SECTION_BEFORE_LITERAL = re.compile(_SECTION + rb" \{\d+\+?\}$", re.IGNORECASE)
 _SECTION_WITH_STRING = re.compile(_SECTION + rb' (NIL|"(?:[^"\\]|\\.)*")', re.IGNORECASE)
+_LITERAL_MARK = re.compile(rb"\{\d+\+?\}$")
 _STATUS_ITEMS = re.compile(rb"([A-Z0-9.-]+) (\d{1,20})", re.IGNORECASE)
 _LIST_LINE = re.compile(
     rb'\((?P<attributes>[^()]*)\) +(?P<delimiter>NIL|"(?:[^"\\]|\\.)*")(?: +(?P<name>.*))?', re.DOTALL
@@ -39,6 +41,8 @@ class Fetched:
     size: int | None
     arrived_at: datetime | None
     sections: Mapping[str, bytes]
+    structure: bytes | None = None
+    """What stands behind BODYSTRUCTURE, as it was written."""
 
     def whole(self) -> bytes | None:
         """The message itself, under whichever name the server gives it."""
@@ -63,9 +67,11 @@ def read_fetch(parts: Iterable[Part]) -> Iterator[Fetched]:
         if part is None:
             continue
         if isinstance(part, tuple):
-            lines.append(part[0])
             if named := _SECTION_BEFORE_LITERAL.search(part[0]):
+                lines.append(part[0])
                 sections[named[1].decode("ascii", "replace").upper()] = part[1]
+            else:
+                lines.append(_LITERAL_MARK.sub(b"", part[0]) + _quoted(part[1]))
             continue
         lines.append(part)
         if (fetched := _one_fetched(lines, sections)) is not None:
@@ -79,6 +85,9 @@ def _one_fetched(lines: Sequence[bytes], sections: dict[str, bytes]) -> Fetched 
         octets = b"" if string.upper() == b"NIL" else _ESCAPED.sub(rb"\1", string[1:-1])
         sections.setdefault(name.decode("ascii", "replace").upper(), octets)
     plain = _SECTION_WITH_STRING.sub(b"", text)
+    structure: bytes | None = None
+    if place := structure_in(plain):
+        structure, plain = plain[slice(*place)], plain[: place[0]] + plain[place[1] :]
     numbers = {name.upper(): int(value) for name, value in _NUMBER.findall(plain)}
     uid = numbers.get(b"UID", 0)
     if not 0 < uid <= MAX_UID:
@@ -89,7 +98,12 @@ def _one_fetched(lines: Sequence[bytes], sections: dict[str, bytes]) -> Fetched 
         size=numbers.get(b"RFC822.SIZE"),
         arrived_at=read_internaldate(found[1].decode("ascii", "replace")) if found else None,
         sections=sections,
+        structure=structure,
     )
+
+
+def _quoted(literal: bytes) -> bytes:
+    return b'"' + literal.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
 
 
 def read_internaldate(text: str) -> datetime | None:

@@ -50,8 +50,9 @@ class ImapConfig(ConnectorConfig):
     connect_timeout_seconds: float = Field(15.0, gt=0, le=300, description="For one address of the server to answer.")
     read_timeout_seconds: float = Field(60.0, gt=0, le=1800, description="Silence after which a connection is dead.")
     batch_messages: int = Field(200, ge=1, le=500, description="Messages asked for in one command.")
-    max_message_bytes: int | None = Field(
-        None, ge=4096, description="Larger mails come as headers, the start of their text and a note."
+    max_message_bytes: int | None = Field(None, ge=4096, description="No more than this is loaded of a mail.")
+    whole_max_bytes: int = Field(
+        2 * 1024 * 1024, ge=0, description="Mails up to this size are loaded whole, larger ones by their parts."
     )
     full_look_seconds: float = Field(
         900.0, ge=0, description="How often a folder is looked through even if the server says that nothing is new."

@@ -8,13 +8,14 @@ from functools import partial
 from typing import ClassVar, TypeVar
 
 from sync.connector import ConnectorConfig, ConnectorInfo, Finding, PassContext, Severity, SignIn, Stream, StreamRole
-from sync.errors import ConfigError, InboxSyncError, TemporaryError
+from sync.errors import ConfigError, InboxSyncError, Scope, TemporaryError
 from sync.kit.recent import Recent, pieces
 from sync.kit.threads import in_thread
 from sync.kit.tls import Tls
 from sync.mail import open_file
 from sync.message import Attachment, Batch, Content, Found, Gone, Json, Listed
 
+from .apart import Apart
 from .bookmark import Bookmark, Verdict, doubting, epoch_of, turn_after
 from .client import LiteralTooLong
 from .config import ImapConfig
@@ -36,6 +37,7 @@ LARGE_FOLDER_MESSAGES = 1000
 """From so many messages on, a connection on which folders were listed is not kept for polling: on it, Dovecot (2.3 with
 its index of folders, the default) opens and looks through a folder for each STATUS, on any other it answers at once."""
 
+_FILE_NOT_GIVEN = frozenset({"imap.attachment_gone", "imap.answer_too_long"})
 _BREAKS = frozenset({"imap.connection_lost", "imap.timeout"})
 
 
@@ -59,6 +61,7 @@ class ImapConnector:
         self._listed: tuple[Folder, ...] | None = None
         self._listed_at: datetime | None = None
         self._looked_fully_at: dict[str, datetime] = {}
+        self._apart = Apart(config.whole_max_bytes)
         self._careful: set[str] = set()
         self._fragile: set[tuple[str, str]] = set()
         self._recent: Recent[tuple[str, str, str]] = Recent()
@@ -261,7 +264,7 @@ class ImapConnector:
             if self._epochs.get(stream.key, epoch) != epoch or not enter(wire, folder, epoch):
                 return Loaded({}, tuple(some))
             try:
-                return load_contents(wire, some, limit_bytes, careful=careful, keep=keep)
+                return load_contents(wire, some, limit_bytes, careful=careful, apart=self._apart, keep=keep)
             except LiteralTooLong:
                 self._careful.add(folder.name)
                 raise
@@ -289,9 +292,14 @@ class ImapConnector:
         folder = await self._folder(stream.key, ctx)
         part = PartReader(folder, epoch, external_id, attachment)
         while not part.ended:
-            if piece := await self._link.run(part.read, folder=folder.name):
-                for some in pieces(piece):
-                    yield some
+            try:
+                piece = await self._link.run(part.read, folder=folder.name)
+            except InboxSyncError as error:
+                if error.code not in _FILE_NOT_GIVEN or not self._apart.give_up(folder.wire, int(external_id)):
+                    raise
+                raise _loaded_whole_next() from error
+            for some in pieces(piece):
+                yield some
 
     async def _piecewise(
         self, job: Callable[[Wire, Sequence[int]], T], folder: Folder, epoch: str, uids: Sequence[int], work: str
@@ -411,6 +419,15 @@ class ImapConnector:
 
 def _with_uids(job: Callable[[Wire, Sequence[int]], T], uids: Sequence[int], wire: Wire) -> T:
     return job(wire, uids)
+
+
+def _loaded_whole_next() -> TemporaryError:
+    return TemporaryError(
+        "the server does not give a file by itself that it has named",
+        code="imap.part_not_given",
+        next_step="Nothing: the mail is loaded whole at the next try.",
+        scope=Scope.MESSAGE,
+    )
 
 
 def _lies_before(found: Found, since: datetime) -> bool:

@@ -10,6 +10,7 @@ from sync.mail import understand, understand_headers
 from sync.message import Content, Found, Gone, Message
 
 from .answers import Fetched, search_date
+from .apart import Apart
 from .bookmark import Bookmark, Look, Verdict, judge
 from .faults import is_busy
 from .folders import Folder
@@ -173,15 +174,24 @@ def _still_listed(wire: Wire, uids: Sequence[int]) -> list[int]:
 
 
 def load_contents(
-    wire: Wire, uids: Sequence[int], limit_bytes: int, *, careful: bool, keep: Callable[[int, bytes], None] = _forget
+    wire: Wire,
+    uids: Sequence[int],
+    limit_bytes: int,
+    *,
+    careful: bool,
+    apart: Apart,
+    keep: Callable[[int, bytes], None] = _forget,
 ) -> Loaded:
     """The content of these UIDs of the open folder, in commands bounded by count (the caller's) and bytes. `careful`
-    asks for every mail only up to the limit, for servers whose sizes turned out wrong. `keep` is given each whole mail
-    that has files."""
+    asks for every mail only up to the limit, for servers whose sizes turned out wrong. `apart` loads large ones by their
+    parts. `keep` is given each whole mail that has files."""
     sizes = {one.uid: one.size for one in wire.fetch(uid_set(uids), "UID RFC822.SIZE")}
     contents: dict[str, Content] = {}
     refused: list[int] = []
-    for group in _groups(sizes, limit_bytes):
+    for uid, size in sizes.items():
+        if apart.wants(wire.selected, uid, size) and (message := apart.load(wire, uid, size, limit_bytes)) is not None:
+            contents[str(uid)] = message
+    for group in _groups({uid: size for uid, size in sizes.items() if str(uid) not in contents}, limit_bytes):
         for uid, raw, whole in _load(wire, group, sizes, limit_bytes, careful=careful, refused=refused):
             full_size = None if whole else max(sizes[uid] or 0, limit_bytes + 1)
             content = contents[str(uid)] = understand(raw, limit_bytes=limit_bytes, full_size=full_size)

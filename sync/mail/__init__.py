@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sync.mail.address import OwnAddresses, normalise_address, parse_addresses
 from sync.mail.authentication import Authentication, Result, dmarc, dmarc_of
+from sync.mail.body import TEXT_READ_BYTES, is_mere_file
 from sync.mail.container import open_file, open_inside
 from sync.mail.date import written_at
 from sync.mail.machine import (
@@ -15,11 +16,14 @@ from sync.mail.machine import (
     classify_message,
     is_loop,
 )
+from sync.mail.outline import leaves
 from sync.mail.parse import Headers, understand, understand_headers
 from sync.mail.parts import PartDecoder, PartHead, head_of
+from sync.mail.transfer import decoded_size
 
 __all__ = [
     "MARKER_HEADER",
+    "TEXT_READ_BYTES",
     "Authentication",
     "Headers",
     "MachineRules",
@@ -31,10 +35,13 @@ __all__ = [
     "Verdict",
     "classify",
     "classify_message",
+    "decoded_size",
     "dmarc",
     "dmarc_of",
     "head_of",
     "is_loop",
+    "is_mere_file",
+    "leaves",
     "normalise_address",
     "open_file",
     "open_inside",

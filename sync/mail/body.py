@@ -20,6 +20,7 @@ from sync.mail.files import attachment_of, declared_filename, filename_of
 from sync.mail.flowed import unflow
 from sync.mail.forwarded import introduction
 from sync.mail.header import read_header
+from sync.mail.parts import PartHead
 from sync.mail.report import REPORT_TYPES, RETURNED_TYPES, Returned, report_sentences, returned_message
 from sync.mail.rtf import rtf_to_text
 from sync.mail.structure import MAX_DEPTH, Part, read_structure
@@ -37,6 +38,10 @@ MAX_TEXT_BYTES = 4 * 1_024 * 1_024
 MAX_TEXT_PART_BYTES = 2 * 1_024 * 1_024
 """What of one text part is decoded."""
 
+TEXT_READ_BYTES = MAX_TEXT_PART_BYTES + 1_024
+"""Whoever loads so much of a longer text part (as it is encoded) has loaded what is decoded of it, and that there is more
+is seen."""
+
 MAX_TEXT_BLOCKS = 50
 """Text parts that are joined to one text."""
 
@@ -51,6 +56,9 @@ MAX_OPENED = 30
 
 MAX_SPECIAL = 50
 """Invitations, cards, reports and wrappings of one mail that are read."""
+
+WINMAIL = "winmail.dat"
+"""By this name Outlook's packets go where their type was lost."""
 
 MAX_PLACEHOLDER_CHARS = 600
 """A longer plain text is never taken for a mere notice that the mail is HTML."""
@@ -79,6 +87,10 @@ _CALENDARS = frozenset({"text/calendar", "text/x-vcalendar", "application/ics"})
 _CARDS = frozenset({"text/vcard", "text/x-vcard", "text/directory"})
 _NO_ALTERNATIVE = frozenset({"text/x-amp-html", "text/watch-html"})
 _NESTED = frozenset({"message/rfc822", "message/global", "message/news"})
+_FILE_FAMILIES = frozenset({"image", "audio", "video", "font", "model"})
+_READ_TYPES = (_TEXT_TYPES - {name for name in _TEXT_TYPES if name.startswith("text/")}) | (
+    _CALENDARS | _CARDS | SMIME_TYPES | TNEF_TYPES | REPORT_TYPES | RETURNED_TYPES
+)
 _WORD = re.compile(r"[^\W_]")
 _PLACEHOLDER = re.compile(
     r"html|(?:view|read|see|open)\b.{0,40}\b(?:browser|online)|im browser|webversion|web-version|navigateur|navegador"
@@ -356,7 +368,7 @@ class BodyReader:
         if kind in SMIME_TYPES:
             self._bounds.special -= 1
             return self._smime(part)
-        if kind in TNEF_TYPES or declared_filename(part).lower() == "winmail.dat":
+        if kind in TNEF_TYPES or declared_filename(part).lower() == WINMAIL:
             self._bounds.special -= 1
             return self._tnef(part)
         if kind in REPORT_TYPES and part.disposition != "attachment":
@@ -496,6 +508,17 @@ class BodyReader:
         room = MAX_ATTACHMENTS - len(self._body.attachments)
         self._body.attachments += files[: max(0, room)]
         self._left_out += max(0, len(files) - max(0, room))
+
+
+def is_mere_file(head: PartHead) -> bool:
+    """True when nothing in here looks at the bytes of such a part below a multipart, whatever is around it."""
+    kind = head.mime_type
+    family = kind.partition("/")[0]
+    if family in _FILE_FAMILIES:
+        return True
+    if head.filename.lower() == WINMAIL or kind in _READ_TYPES:
+        return False
+    return family == "application" or (family == "text" and (kind not in _TEXT_TYPES or head.is_attachment))
 
 
 def _with_content_id(root: Part) -> Iterator[tuple[str, Part]]:

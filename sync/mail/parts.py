@@ -5,7 +5,9 @@ from __future__ import annotations
 import binascii
 from dataclasses import dataclass
 
-from sync.mail.header import parse_parameters, read_header
+from sync.mail.files import declared_filename
+from sync.mail.header import read_header
+from sync.mail.structure import part_of
 from sync.mail.transfer import decode_transfer
 
 _NOT_BASE64 = bytes(code for code in range(256) if not (chr(code).isalnum() and code < 128) and code not in b"+/=")
@@ -63,16 +65,25 @@ class PartDecoder:
 
 @dataclass(frozen=True, slots=True)
 class PartHead:
-    """What a part's own header tells of its bytes."""
+    """What a part's own header tells of its bytes. `filename` is the declared one, made safe; "" when there is none."""
 
     mime_type: str
-    charset: str
-    encoding: str
+    charset: str = ""
+    encoding: str = ""
+    boundary: str = ""
+    filename: str = ""
+    is_attachment: bool = False
 
 
-def head_of(raw_header: bytes) -> PartHead:
+def head_of(raw_header: bytes, default_type: str = "text/plain") -> PartHead:
     """What the header of one part says (as `BODY[2.MIME]` gives it). Never raises; nonsense gives empty words."""
     header = read_header(raw_header, 0, len(raw_header))
-    mime_type, parameters = parse_parameters(header.ascii("content-type"))
-    encoding = header.ascii("content-transfer-encoding").lower().partition(";")[0].strip()
-    return PartHead(mime_type, parameters.get("charset", ""), encoding)
+    part = part_of(header, len(raw_header), "", default_type)
+    return PartHead(
+        part.mime_type,
+        charset=part.parameters.get("charset", ""),
+        encoding=part.transfer_encoding,
+        boundary=part.parameters.get("boundary", ""),
+        filename=declared_filename(part),
+        is_attachment=part.disposition == "attachment",
+    )

@@ -149,7 +149,7 @@ class _Splitter:
         number = str(len(parent.children) + 1)
         path = f"{parent.path}.{number}" if parent.path else number
         default = "message/rfc822" if parent.mime_type == "multipart/digest" else "text/plain"
-        part = _part(header, self.end, path, default)
+        part = part_of(header, self.end, path, default)
         parent.children.append(part)
         self.count += 1
         self._enter(part)
@@ -193,7 +193,7 @@ _DELIMITER = re.compile(rb"(?:\A|\n)--([^\s][^\r\n]{0,120})\r?\n(?=content-[a-z-
 def read_structure(raw: bytes, header: HeaderFields, end: int, *, path: str = "", most_depth: int = MAX_DEPTH) -> Tree:
     """The parts of the mail whose header was read; its body ends at `end`. `path` is the section of the part that
     holds the mail, when it is a forwarded one; `most_depth` how many multiparts within multiparts are opened."""
-    root = _part(header, end, path, "text/plain")
+    root = part_of(header, end, path, "text/plain")
     splitter = _Splitter(raw, end, most_depth)
     splitter.split(root)
     if not root.is_multipart:
@@ -201,7 +201,8 @@ def read_structure(raw: bytes, header: HeaderFields, end: int, *, path: str = ""
     return Tree(root, splitter.faults)
 
 
-def _part(header: HeaderFields, end: int, path: str, default_type: str) -> Part:
+def part_of(header: HeaderFields, end: int, path: str, default_type: str) -> Part:
+    """The part that a header describes; its body goes from there to `end`."""
     value = header.ascii("content-type")
     mime_type, parameters = parse_parameters(value) if value else (default_type, {})
     mime_type = "".join(mime_type.split())

@@ -20,6 +20,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from tests.servers.imap_parts import section_of, structure_of
+
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 CAPABILITIES = "IMAP4rev1 LITERAL+ IDLE UNSELECT SPECIAL-USE LIST-EXTENDED ESEARCH"
 
@@ -326,12 +328,14 @@ def fetch_items(mail: Mail, items: str) -> bytes:
     if "INTERNALDATE" in items:
         at = mail.arrived_at
         parts.append(f'INTERNALDATE "{at.day:2d}-{_MONTHS[at.month - 1]}-{at:%Y %H:%M:%S} +0000"'.encode())
-    if match := re.search(r"BODY\.PEEK(\[[^\]]*\])(?:<(\d+)\.(\d+)>)?", items):
-        octets = mail.raw.split(b"\r\n\r\n", 1)[0] + b"\r\n\r\n" if "HEADER" in match[1] else mail.raw
+    if "BODYSTRUCTURE" in items and (structure := structure_of(mail.raw)) is not None:
+        parts.append(b"BODYSTRUCTURE " + structure)
+    for match in re.finditer(r"BODY\.PEEK(\[([^\]]*)\])(?:<(\d+)\.(\d+)>)?", items):
+        octets = section_of(mail.raw, match[2])
         offset = ""
-        if match[2]:
-            octets = octets[int(match[2]) : int(match[2]) + int(match[3])]
-            offset = f"<{match[2]}>"
+        if match[3]:
+            octets = octets[int(match[3]) : int(match[3]) + int(match[4])]
+            offset = f"<{match[3]}>"
         parts.append(f"BODY{match[1]}{offset} {{{len(octets)}}}\r\n".encode() + octets)
     return b" ".join(parts)
 
