@@ -65,6 +65,8 @@ async def pieces(
                     source=poller.name,
                 )
             yield piece
+            if piece.pause_seconds > 0:
+                await poller.pause(piece.pause_seconds)
     finally:
         if isinstance(listing, AsyncGenerator):
             await listing.aclose()

@@ -216,12 +216,14 @@ class Listed:
     """One piece of what a stream holds, whatever its cursor says.
 
     `found` are messages the ledger has not: what their headers tell, never their content. `known` are ids that
-    `PassContext.known` has named: nothing but their numbers was asked for. `epoch` as in `Batch`.
+    `PassContext.known` has named: nothing but their numbers was asked for. `epoch` as in `Batch`. `pause_seconds`: the
+    service wants to be left alone for so long before the next piece is asked for.
     """
 
     found: tuple[Found, ...]
     known: tuple[str, ...] = ()
     epoch: str = ""
+    pause_seconds: float = 0.0
 
 
 MESSAGE_ADAPTER: TypeAdapter[Message] = TypeAdapter(Message)

@@ -30,6 +30,9 @@ from sync.spool import SPOOL_FULL
 
 log = structlog.get_logger()
 
+MAX_PAUSE_SECONDS = 3600.0
+"""For which a listing leaves a service alone at its word; then it is asked again."""
+
 
 class Poller:
     """Polls one source. One pass at a time."""
@@ -147,6 +150,10 @@ class Poller:
                 ) from None
             finally:
                 self.terms.lease = None
+
+    async def pause(self, seconds: float) -> None:
+        """Leaves the service alone, between two pieces of a listing. Passes go on."""
+        await self._clock.sleep(min(seconds, MAX_PAUSE_SECONDS))
 
     def abort(self) -> None:
         """Closes the connector's sockets without waiting."""

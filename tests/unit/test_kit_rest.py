@@ -113,6 +113,23 @@ async def test_a_refusal_about_one_message_concerns_no_other(service: ScriptedSe
     assert again.scope is Scope.MESSAGE
 
 
+async def test_what_the_account_may_not_see_costs_itself_only(service: ScriptedService) -> None:
+    service.refuse(403, times=3)
+    assert isinstance(await failure(client(service), about_message=True), MessageError)
+    with pytest.raises(MessageError):
+        await client(service).find(ctx(), "/rows/1", Row)
+    with pytest.raises(MessageError):
+        _ = [got async for got in by_link(client(service), ctx(), "/rows", list[Row], about_message=True)]
+
+
+async def test_a_secret_in_the_users_place_is_not_repeated(service: ScriptedService) -> None:
+    service.refuse(400, body={"message": f"Xyz: {TOKEN}"})
+    made = RestClient(service.url, name="desk", auth=BasicAuth(SecretStr(TOKEN), SecretStr("X")))
+    error = await failure(made)
+    assert TOKEN not in str(error)
+    assert "Xyz" in str(error)
+
+
 async def test_a_missing_permission_is_named(service: ScriptedService) -> None:
     service.refuse(403)
     error = await failure(client(service), needs='the permission "ticket.agent"')

@@ -10,7 +10,7 @@ from typing import ClassVar
 import pytest
 
 from sync.connector import ConnectorInfo, Finding, PassContext
-from sync.errors import MessageError
+from sync.errors import MessageError, TemporaryError
 from sync.kit.cursors import OWED_TRIES, IdMark, TimeMark
 from sync.kit.tickets import ByTickets, Entry, Person, Said, Ticket, TicketSettings, message_of, version_of
 from sync.message import Direction, LeaveOut, LeftOut, Message, ParticipantKind
@@ -165,6 +165,7 @@ class Desk(ByTickets[str]):
         self.tickets: dict[str, list[Entry]] = {}
         self.updated: dict[str, datetime] = {}
         self.broken: set[str] = set()
+        self.most: int | None = None
         self.looked_into: list[str] = []
         self.asked_since: list[datetime | None] = []
 
@@ -188,6 +189,8 @@ class Desk(ByTickets[str]):
         return None if at is None else Ticket(ticket_id, at, ticket_id)
 
     async def entries(self, ticket: Ticket[str], ctx: PassContext) -> Sequence[Entry]:
+        if self.most is not None and len(self.looked_into) >= self.most:
+            raise TemporaryError("it is too much", code="desk.throttled", retry_after_seconds=7)
         self.looked_into.append(ticket.id)
         if ticket.id in self.broken:
             raise MessageError("it is broken", code="desk.broken")
@@ -277,3 +280,60 @@ async def test_an_edit_is_given_with_its_content() -> None:
     ctx = replace(reader.context(stream), versions=versions)
     found = [one async for batch in desk.poll(stream, reader.cursor(stream), ctx) for one in batch.found]
     assert [(one.version, isinstance(one.content, Message)) for one in found] == [("b", True)]
+
+
+async def test_a_pass_that_is_told_to_wait_goes_on_where_it_stopped_although_there_was_nothing_new() -> None:
+    desk = Desk()
+    for number in range(10):
+        desk.say(str(number), number, NOON + timedelta(seconds=number))
+    reader = Reader(desk, now=NOON)
+    assert len(await reader.run_pass()) == 10
+    desk.updated = {name: at + timedelta(minutes=20) for name, at in desk.updated.items()}
+    desk.looked_into.clear()
+    for most in (4, 8):
+        desk.most = most
+        with pytest.raises(TemporaryError):
+            await reader.run_pass()
+    desk.most = None
+    assert await reader.run_pass() == []
+    assert desk.looked_into == [str(number) for number in range(10)]
+
+
+async def test_the_bookmark_is_put_down_although_there_is_nothing_new() -> None:
+    desk = Desk()
+    for number in range(60):
+        desk.say(str(number), number, NOON + timedelta(seconds=number))
+    reader = Reader(desk, now=NOON)
+    await reader.run_pass()
+    desk.updated = {name: at + timedelta(minutes=20) for name, at in desk.updated.items()}
+    (stream,) = await desk.streams(reader.context())
+    assert await reader.poll(stream, most_batches=2) == []
+    desk.looked_into.clear()
+    await reader.run_pass()
+    assert 0 < len(desk.looked_into) < 60
+
+
+async def test_a_listing_that_is_told_to_wait_pauses_and_goes_on() -> None:
+    desk = Desk()
+    for number in range(6):
+        desk.say(str(number), number, NOON + timedelta(seconds=number))
+    (stream,) = await desk.streams(Reader(desk).context())
+    desk.most = 4
+    listed, pauses = [], []
+    async for piece in desk.list(stream, None, Reader(desk, now=NOON).context(stream)):
+        listed += [one.external_id for one in piece.found]
+        if piece.pause_seconds:
+            pauses.append(piece.pause_seconds)
+            desk.most = None
+    assert pauses == [7]
+    assert listed == [f"{number}/{number}" for number in range(6)]
+    assert len(desk.looked_into) == 6
+
+
+async def test_a_listing_that_is_told_to_wait_for_ever_ends() -> None:
+    desk = Desk()
+    desk.say("1", 1, NOON)
+    desk.most = 0
+    (stream,) = await desk.streams(Reader(desk).context())
+    with pytest.raises(TemporaryError):
+        _ = [piece async for piece in desk.list(stream, None, Reader(desk, now=NOON).context(stream))]

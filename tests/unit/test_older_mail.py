@@ -370,3 +370,30 @@ async def test_what_is_told_of_a_job_that_ends_while_it_is_followed_is_how_it_en
     ledger.call = ends_meanwhile  # type: ignore[method-assign]
     answer = await follow.until_it_ends(job_of(ledger), lambda _progress: None)
     assert (answer["state"], answer["exit_code"]) == ("done", 0)
+
+
+class Resting(Archive):
+    """Wants to be left alone in the middle of a listing."""
+
+    def __init__(self, **streams: Sequence[tuple[str, datetime]]) -> None:
+        super().__init__(**streams)
+        self.rests: list[float] = []
+
+    async def list(self, stream: Stream, since: datetime | None, ctx: PassContext) -> AsyncIterator[Listed]:
+        began = SystemClock().elapsed_seconds()
+        yield Listed((), pause_seconds=0.05)
+        self.rests.append(SystemClock().elapsed_seconds() - began)
+        async for piece in super().list(stream, since, ctx):
+            yield piece
+
+
+async def test_a_listing_leaves_the_service_alone_when_it_asks_for_it(ledger: Ledger) -> None:
+    archive = Resting(box=[("late", NOW - timedelta(days=1))])
+    archive.hidden.add("late")
+    poller = await polled(archive, ledger)
+    source = ledger.sources.get("support")
+    assert source is not None
+    report = await sweep(poller, source, SystemClock())
+    assert report.found == 1
+    assert archive.rests
+    assert archive.rests[0] >= 0.05

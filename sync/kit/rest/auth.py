@@ -12,6 +12,9 @@ from sync.connector import Http, PassContext
 from sync.errors import ConfigError
 from sync.kit.oauth import OAuthConfig, TokenSource
 
+SECRET_MIN_CHARS = 4
+"""Shorter ones are no secrets, and stand in many words."""
+
 
 class Auth(Protocol):
     """A way to sign requests."""
@@ -53,14 +56,16 @@ class StaticAuth:
 
 
 class BasicAuth:
-    """HTTP Basic (RFC 7617), in UTF-8."""
+    """HTTP Basic (RFC 7617), in UTF-8. Where the secret stands in the user's place (`BasicAuth(key, SecretStr("X"))`),
+    give it as one."""
 
-    def __init__(self, username: str, password: SecretStr) -> None:
+    def __init__(self, username: str | SecretStr, password: SecretStr) -> None:
         self._username = username
         self._password = password
 
     def _pair(self) -> str:
-        return base64.b64encode(f"{self._username}:{self._password.get_secret_value()}".encode()).decode()
+        username = self._username if isinstance(self._username, str) else self._username.get_secret_value()
+        return base64.b64encode(f"{username}:{self._password.get_secret_value()}".encode()).decode()
 
     async def headers(self, ctx: PassContext) -> Mapping[str, str]:
         """Always the same."""
@@ -72,8 +77,11 @@ class BasicAuth:
         return False
 
     def hidden(self, text: str) -> str:
-        """Without the password."""
-        return text.replace(self._pair(), "…").replace(self._password.get_secret_value(), "…")
+        """Without the password, if it is more than a filler."""
+        secrets = [one.get_secret_value() for one in (self._username, self._password) if isinstance(one, SecretStr)]
+        for secret in (self._pair(), *secrets):
+            text = text.replace(secret, "…") if len(secret) >= SECRET_MIN_CHARS else text
+        return text
 
 
 class OAuthAuth:

@@ -83,8 +83,9 @@ class RestClient:
         """GET `path` (below `base_url`, or an address that the service gave) as `shape`, any type that pydantic knows.
 
         `group`: endpoints with a budget of their own. `needs`: the permission to name when the answer is 403.
-        `about_message`: a refusal is this message's fault and not the configuration's. Raises AuthError (401, 403),
-        ConfigError (404 and other refusals), MessageError (the same with `about_message`), TemporaryError.
+        `about_message`: a refusal is this message's (or ticket's) fault and not the configuration's. Raises AuthError
+        (401, 403), ConfigError (404 and other refusals), MessageError (403, 404 and others with `about_message`),
+        TemporaryError.
         """
         answer, url = await self._ask(ctx, "GET", path, params, None, group, max_bytes)
         if not 200 <= answer.status_code < 300:
@@ -102,7 +103,8 @@ class RestClient:
         needs: str = "",
         max_bytes: int = MAX_ANSWER_BYTES,
     ) -> Got[T] | None:
-        """The same for one thing that may not be there (any more): None for 404 and 410."""
+        """The same for one thing that may not be there (any more): None for 404 and 410. One that the account may not
+        see (403) is MessageError: the others go on."""
         answer, url = await self._ask(ctx, "GET", path, params, None, group, max_bytes)
         if answer.status_code in _GONE:
             return None
@@ -221,7 +223,7 @@ class RestClient:
                 code=f"{name}.auth_refused",
                 next_step="Put the current token or password into the secret that the source names.",
             )
-        if status == 403:
+        if status == 403 and not about_message:
             return AuthError(
                 f"{self.host} does not allow this account to read {_path(url)}.{quoted}",
                 code=f"{name}.forbidden",

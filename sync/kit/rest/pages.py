@@ -47,12 +47,13 @@ async def by_url(
     next_url: Callable[[Got[T]], str | None],
     group: str = "",
     needs: str = "",
+    about_message: bool = False,
 ) -> AsyncIterator[Got[T]]:
     """Each page names the address of the next one. One that was asked before ends it: some services never stop."""
     asked: set[str] = set()
     target, given = path, params
     for _page in range(MAX_PAGES):
-        got = await client.get(ctx, target, shape, given, group=group, needs=needs)
+        got = await client.get(ctx, target, shape, given, group=group, needs=needs, about_message=about_message)
         yield got
         following = next_url(got)
         if not following:
@@ -73,10 +74,19 @@ def by_link(
     *,
     group: str = "",
     needs: str = "",
+    about_message: bool = False,
 ) -> AsyncIterator[Got[T]]:
     """The `Link` header names the next page."""
     return by_url(
-        client, ctx, path, shape, params, next_url=lambda got: next_link(got.headers), group=group, needs=needs
+        client,
+        ctx,
+        path,
+        shape,
+        params,
+        next_url=lambda got: next_link(got.headers),
+        group=group,
+        needs=needs,
+        about_message=about_message,
     )
 
 
@@ -92,12 +102,13 @@ async def by_cursor(
     first: str = "",
     group: str = "",
     needs: str = "",
+    about_message: bool = False,
 ) -> AsyncIterator[Got[T]]:
     """Each page holds a cursor, which goes into the parameter `name` of the next. `first`: one to begin with."""
     last = first
     for _page in range(MAX_PAGES):
         asked = {**(params or {}), **({name: last} if last else {})}
-        got = await client.get(ctx, path, shape, asked, group=group, needs=needs)
+        got = await client.get(ctx, path, shape, asked, group=group, needs=needs, about_message=about_message)
         yield got
         following = cursor(got.value)
         if not following or following == last:
@@ -118,10 +129,13 @@ async def by_number(
     first: int = 1,
     group: str = "",
     needs: str = "",
+    about_message: bool = False,
 ) -> AsyncIterator[Got[T]]:
     """Pages by number, until `is_last(page, its number)`. For lists in which nothing moves to an earlier page."""
     for number in range(first, first + MAX_PAGES):
-        got = await client.get(ctx, path, shape, {**(params or {}), name: number}, group=group, needs=needs)
+        got = await client.get(
+            ctx, path, shape, {**(params or {}), name: number}, group=group, needs=needs, about_message=about_message
+        )
         yield got
         if is_last(got.value, number):
             return

@@ -1,10 +1,11 @@
 """Ticket services, for connectors: what a helpdesk says, as messages (docs/design/0012-rest-kit.md)."""
 
-from .bytickets import ByTickets, Ticket
+from .bytickets import HORIZON_MARGIN, ByTickets, Ticket
 from .connector import Entry, Look, TicketConnector
 from .said import Person, Said, TicketSettings, message_of, version_of
 
 __all__ = [
+    "HORIZON_MARGIN",
     "ByTickets",
     "Entry",
     "Look",

@@ -18,13 +18,17 @@ from sync.connector import (
     Stream,
     StreamRole,
 )
-from sync.errors import InboxSyncError, MessageError
+from sync.errors import InboxSyncError, MessageError, TemporaryError
 from sync.message import Attachment, Batch, Content, FingerprintParts, Found, Gone, Json, LeftOut, Listed, Message
 
 from .said import Said, TicketSettings, message_of
 
 BATCH_MAX = 500
 """Messages in one batch at most."""
+QUIET_LOOKS = 25
+"""Looks without news after which the bookmark is put down all the same."""
+MAX_PAUSES = 10
+"""In a row, in a listing, without anything new between them."""
 KNOWN_AT_ONCE = 1000
 """Ids that the ledger is asked about in one question."""
 
@@ -111,15 +115,21 @@ class TicketConnector(ABC):
         """What is new, and what was edited, in batches in ascending order."""
         del stream
         looked_at = ctx.now()
-        mark, held = cursor, tuple[Found, ...]()
-        async for look in self.look(cursor, ctx):
-            if held:
+        mark, held, quiet = cursor, tuple[Found, ...](), 0
+        try:
+            async for look in self.look(cursor, ctx):
+                if held or quiet >= QUIET_LOOKS:
+                    yield Batch(held, mark)
+                    quiet = 0
+                found = await self._news(look.entries, ctx)
+                while len(found) > BATCH_MAX:
+                    yield Batch(tuple(found[:BATCH_MAX]), mark)
+                    found = found[BATCH_MAX:]
+                held, mark, quiet = tuple(found), look.mark, quiet + 1
+        except TemporaryError:
+            if held or mark != cursor:  # the next pass goes on here, also where there was nothing to find
                 yield Batch(held, mark)
-            found = await self._news(look.entries, ctx)
-            while len(found) > BATCH_MAX:
-                yield Batch(tuple(found[:BATCH_MAX]), mark)
-                found = found[BATCH_MAX:]
-            held, mark = tuple(found), look.mark
+            raise
         yield Batch(held, mark, complete_until=looked_at)
 
     async def _news(self, entries: Sequence[Entry], ctx: PassContext) -> list[Found]:
@@ -160,26 +170,42 @@ class TicketConnector(ABC):
         return {name: one if isinstance(one, Gone) else self._content(one) for name, one in loaded.items()}
 
     async def list(self, stream: Stream, since: datetime | None, ctx: PassContext) -> AsyncIterator[Listed]:
-        """Everything that was said since then."""
+        """Everything that was said since then. Where the service wants to be left alone, it pauses, and goes on."""
         del stream
         given: set[str] = set()
-        any_piece = False
-        async for look in self.look(None, replace(ctx, since=since)):
-            fresh = {one.id: one for one in look.entries if one.id not in given}
-            given |= fresh.keys()
-            ids = list(fresh)
-            for start in range(0, len(ids), LISTED_MAX):
-                some = ids[start : start + LISTED_MAX]
-                known = await ctx.known("", some)
-                found = [
-                    replace(self._found(replace(fresh[one], said=None)), version="")
-                    for one in some
-                    if one not in known and (since is None or fresh[one].at >= since)
-                ]
-                any_piece = True
-                yield Listed(tuple(found), tuple(one for one in some if one in known))
-        if not any_piece:
+        mark, pauses = None, 0
+        while True:
+            try:
+                async for look in self.look(mark, replace(ctx, since=since)):
+                    mark, pauses = look.mark, 0
+                    async for piece in self._pieces(look.entries, given, since, ctx):
+                        yield piece
+                break
+            except TemporaryError as error:
+                pauses += 1
+                if error.retry_after_seconds is None or pauses > MAX_PAUSES:
+                    raise
+                pause = error.retry_after_seconds
+            yield Listed((), pause_seconds=pause)
+        if not given:
             yield Listed(())
+
+    async def _pieces(
+        self, entries: Sequence[Entry], given: set[str], since: datetime | None, ctx: PassContext
+    ) -> AsyncIterator[Listed]:
+        """What was not listed yet."""
+        fresh = {one.id: one for one in entries if one.id not in given}
+        given |= fresh.keys()
+        ids = list(fresh)
+        for start in range(0, len(ids), LISTED_MAX):
+            some = ids[start : start + LISTED_MAX]
+            known = await ctx.known("", some)
+            found = [
+                replace(self._found(replace(fresh[one], said=None)), version="")
+                for one in some
+                if one not in known and (since is None or fresh[one].at >= since)
+            ]
+            yield Listed(tuple(found), tuple(one for one in some if one in known))
 
     async def open_attachment(
         self, stream: Stream, epoch: str, external_id: str, attachment: Attachment, ctx: PassContext
