@@ -62,7 +62,8 @@ def look_for_new(wire: Wire, folder: Folder, mark: Bookmark | None, since: datet
         if verdict in {Verdict.NOTHING_NEW, Verdict.DOUBTFUL}:
             return Listing(verdict, seen)
     seen = wire.examine(folder.wire)
-    top = _top(wire, seen)
+    later = None if mark is None or mark.first or mark.uidvalidity != seen.uidvalidity else _later(wire, seen, mark.next)
+    top = later.highest if later else _top(wire, seen)
     verdict = judge(mark, seen, top=top)
     if verdict is Verdict.DOUBTFUL:
         return Listing(verdict, seen)
@@ -70,11 +71,26 @@ def look_for_new(wire: Wire, folder: Folder, mark: Bookmark | None, since: datet
     first = mark is None or verdict is Verdict.FIRST or mark.first
     if top < start:
         return Listing(verdict, seen, top)
+    if later and not first:
+        return Listing(verdict, seen, top, later.within(start, top))
     if not first or since is None:
         return Listing(verdict, seen, top, wire.search(f"UID {start}:{top}").within(start, top))
     matching = _search_since(wire, top, since)
     left_out = max(0, (seen.messages or 0) - len(matching))
     return Listing(verdict, seen, top, matching.within(start, top), left_out)
+
+
+def _later(wire: Wire, seen: Look, start: int) -> UidRanges | None:
+    """The UIDs from `start` on or, where there are none, the highest one of all, which `*` stands for whichever side it is
+    on (RFC 3501 §6.4.8). None when the server does not say it so."""
+    if seen.messages == 0:
+        return None
+    try:
+        return wire.search(f"UID {start}:*")
+    except Refused as refused:
+        if is_busy(refused.text):
+            raise
+        return None
 
 
 def _top(wire: Wire, seen: Look) -> int:

@@ -49,6 +49,11 @@ class UidRanges:
                 self._first.append(start)
                 self._last.append(end)
 
+    @property
+    def highest(self) -> int:
+        """The highest one, 0 when there is none."""
+        return self._last[-1] if self._last else 0
+
     def within(self, lowest: int, highest: int) -> UidRanges:
         """Those between two UIDs, both included."""
         return UidRanges.of_ranges(

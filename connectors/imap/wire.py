@@ -297,10 +297,7 @@ class Wire:
 
     def highest_uid(self) -> int:
         """The highest UID in the open folder, 0 when it is empty."""
-        last = 0
-        for uid in self.search("UID *"):
-            last = max(last, uid)
-        return last
+        return self.search("UID *").highest
 
     def fetch(self, uids: str, items: str, *, literal_limit_bytes: int = MAX_ANSWER_LITERAL_BYTES) -> list[Fetched]:
         """`UID FETCH` in the open folder. Some of what was asked for may be missing from the answer."""

@@ -83,6 +83,25 @@ class TestNumbers:
         assert len(server.commands) == 101  # the open folder was left once
         assert server.connections == 1
 
+    async def test_what_is_new_is_searched_for_once(self, server: ScriptedImap, reader: Reader) -> None:
+        server.folder("INBOX").add(mail(1))
+        await reader.run_pass()
+        server.folder("INBOX").add(mail(2))
+        server.commands.clear()
+        assert texts(await reader.run_pass()) == ["text 2"]
+        assert [command for command in server.commands if "SEARCH" in command] == ["UID SEARCH RETURN (ALL) UID 2:*"]
+
+    @pytest.mark.parametrize("answer", [lambda _command: "BAD what?", lambda _command: b'* ESEARCH (TAG "X") UID'])
+    async def test_a_server_that_takes_no_star_is_searched_otherwise(
+        self, server: ScriptedImap, reader: Reader, answer: Callable[[str], str | bytes]
+    ) -> None:
+        server.folder("INBOX").add(mail(1))
+        await reader.run_pass()
+        server.folder("INBOX").add(mail(2))
+        server.on("UID SEARCH RETURN (ALL) UID 2:*", answer)
+        assert texts(await reader.run_pass()) == ["text 2"]
+        assert await reader.run_pass() == []
+
     async def test_a_large_folder_is_not_polled_on_the_connection_that_listed_folders(
         self, server: ScriptedImap, reader: Reader
     ) -> None:
