@@ -87,7 +87,7 @@ class Seen:
 
     `fingerprint` None: the service's own id is the whole identity. `claim_scope` None: the row holds no claim on its
     fingerprint (it was skipped for a reason that another copy of the message does not share). `skip` was decided from
-    the headers; `content` None means it is loaded later.
+    the headers; `content` None means it is loaded later. `version` is the service's, "" where it tells none.
     """
 
     external_id: str
@@ -98,6 +98,7 @@ class Seen:
     claim_scope: str | None = None
     skip: Skip | None = None
     content: Loaded | Skip | Dead | None = None
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +310,7 @@ def see(found: Found, author: str, rules: SourceRules, now: datetime) -> Seen:
         fingerprint=None if parts is None else fingerprint(parts),
         claim_scope=scope,
         skip=skip,
+        version=found.version,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
@@ -107,6 +107,12 @@ class PassTerms:
                 return frozenset()
             return await self._ledger.call(ask, row.id, _place_epoch(source, epoch), list(ids))
 
+        async def versions(epoch: str, ids: Sequence[str]) -> Mapping[str, str]:
+            if row is None:
+                return {}
+            place = _place_epoch(source, epoch)
+            return await self._ledger.call(self._ledger.messages.versions, row.id, place, list(ids))
+
         now = self._clock.now()
         return PassContext(
             log=log.bind(source=self._name),
@@ -118,6 +124,7 @@ class PassTerms:
             http=self._http,
             epoch=None if row is None else row.epoch,
             tokens=LedgerTokenStore(self._name, self._ledger, self._clock),
+            versions=versions,
         )
 
     @property
@@ -159,6 +166,7 @@ class PassTerms:
             inbox=self._inbox,
             epoch=_place_epoch(source, epoch),
             hourly_limit=self._settings.participant_messages_per_hour,
+            tell_edits=self._settings.edits == "note",
         )
 
     def release_at(self, row: StreamRow, now: datetime) -> datetime:

@@ -232,9 +232,10 @@ class Poller:
         rules = self.terms.rules(source, stream, row, epoch)
         view = self.terms.view(source, row, epoch)
         seen = [see_found(one, rules, now) for one in found]
+        edited = await self._edited(view, seen)
         failure: InboxSyncError | None = None
         if seen and isinstance(self.connector, Fetches):
-            wanted = await self._new_without_content(view, seen, report)
+            wanted = await self._new_without_content(view, seen, edited, report)
             contents: Mapping[str, Content] = {}
             try:
                 contents = await self.fetcher.fetch(stream, epoch, [one.external_id for one in wanted], ctx)
@@ -243,7 +244,7 @@ class Poller:
             report.fetched += len(contents)
             seen = [with_content(one, contents.get(one.external_id), rules) for one in seen]
         count = len(seen)
-        seen = await self._with_files(stream, view, epoch, seen, ctx, report)
+        seen = await self._with_files(stream, view, seen, edited, (epoch, ctx), report)
         if mark is not None and len(seen) < count:
             mark = replace(mark, partial=True)
         recorded = await self.ledger.call(
@@ -268,8 +269,21 @@ class Poller:
                 raise failure
         return len(seen) == count
 
+    async def _edited(self, view: View, seen: Sequence[Seen]) -> frozenset[str]:
+        """The known ones that were edited at their service, of which nothing was delivered yet."""
+        versioned = [one for one in seen if one.version]
+        if not versioned:
+            return frozenset()
+        return await self.ledger.call(self.ledger.messages.exchangeable, view, versioned)
+
     async def _with_files(
-        self, stream: Stream, view: View, epoch: str, seen: list[Seen], ctx: PassContext, report: PassReport
+        self,
+        stream: Stream,
+        view: View,
+        seen: list[Seen],
+        edited: frozenset[str],
+        loading: tuple[str, PassContext],
+        report: PassReport,
     ) -> list[Seen]:
         """The files of new messages go into the spool before their messages are recorded. A message whose files cannot
         be had now is recorded without content, where it can be loaded again; else without these files. Where it cannot,
@@ -279,11 +293,11 @@ class Poller:
         verdicts = await self.ledger.call(self.ledger.messages.judge, view, seen)
         done: list[Seen] = []
         for one, verdict in zip(seen, verdicts, strict=True):
-            if verdict != "new" or not has_files(one):
+            if not has_files(one) or (verdict != "new" and one.external_id not in edited):
                 done.append(one)
                 continue
             try:
-                done += await self.fetcher.with_files(stream, epoch, [one], ctx)
+                done += await self.fetcher.with_files(stream, loading[0], [one], loading[1])
             except TemporaryError as error:
                 report.spool_full = report.spool_full or error.code == SPOOL_FULL
                 if error.code == SPOOL_FULL and not isinstance(self.connector, Fetches):
@@ -293,13 +307,15 @@ class Poller:
                     log.warning("message.files_not_loaded", source=self.name, id=one.external_id, code=error.code)
         return done
 
-    async def _new_without_content(self, view: View, seen: Sequence[Seen], report: PassReport) -> list[Seen]:
-        """Those whose content is wanted now: new, not skipped, and with room in the spool."""
+    async def _new_without_content(
+        self, view: View, seen: Sequence[Seen], edited: frozenset[str], report: PassReport
+    ) -> list[Seen]:
+        """Those whose content is wanted now: new (or edited), not skipped, and with room in the spool."""
         verdicts = await self.ledger.call(self.ledger.messages.judge, view, seen)
         new = [
             one
             for one, verdict in zip(seen, verdicts, strict=True)
-            if verdict == "new" and one.content is None and one.skip is None
+            if (verdict == "new" or one.external_id in edited) and one.content is None and one.skip is None
         ]
         room = self._spool_max_bytes - await self.ledger.call(self.ledger.messages.spooled_bytes)
         wanted = []
@@ -365,8 +381,9 @@ class Poller:
     async def _end(self, source: SourceRow, report: PassReport) -> None:
         now = self._clock.now()
         error = report.error
-        # Where only some streams fail, the others are polled as often as ever.
-        failures = 0 if error is None else 1 if report.good_streams else source.failures + 1
+        # Where only some streams fail, the others are polled as often as ever; and a pass that got on until the service's
+        # budget was used up goes on as soon as there is a new one.
+        failures = 0 if error is None else 1 if report.good_streams or report.new else source.failures + 1
         report.next_wait_seconds = self.next_wait_seconds(error, failures)
         end = PassEnd(
             ok=error is None,

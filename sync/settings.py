@@ -233,6 +233,9 @@ class SourceSettings(_Model):
     much it was, `keep` leaves everything as it came, `attach` takes them out and adds the whole text as a file."""
     signatures: Literal["keep", "remove"] = "keep"
     """Signatures, "Sent from my phone" and legal notices at the end of a message: `keep` or `remove` them."""
+    edits: Literal["record", "note"] = "record"
+    """What was edited at its service after it was delivered: `record` keeps that in the ledger, `note` also shows the new
+    words as one silent line. An edit before the delivery is delivered in any case."""
     auto_replies: TreatmentName = "activity"
     """Out-of-office notes and other answers of programs: `deliver` them like a customer's mail, show them as an
     `activity` (one silent line), or `skip` them with the reason in the ledger."""

@@ -124,7 +124,7 @@ class Backfills(Repository):
         """Which of these ids a backfill need not look at: those with a row that was not skipped for its age only.
         `epoch` with its generation, as in `View`."""
         places = record.known_places(tx, stream_id, epoch, ids).places
-        aged = find_aged(tx, [message_id for message_id, _ in places.values()])
+        aged = find_aged(tx, [message_id for message_id, *_ in places.values()])
         return frozenset(one for one in ids if (place := places.get(key_text(one))) and place[0] not in aged)
 
     @reads
@@ -134,7 +134,7 @@ class Backfills(Repository):
         """What `bring` would make of each place, and the claim it would take; nothing is written. `counted`: places of
         this view that were judged before and not recorded, by fingerprint."""
         places = record.known_places(tx, view.stream_id, view.epoch, [one.external_id for one in seen]).places
-        aged = find_aged(tx, [message_id for message_id, _ in places.values()])
+        aged = find_aged(tx, [message_id for message_id, *_ in places.values()])
         fresh = [one for one in seen if key_text(one.external_id) not in places]
         in_ledger = record.counts_of(tx, view, fresh)
         numbers = dict(

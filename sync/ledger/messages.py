@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from sync.decide import Seen, Verdict
 from sync.ledger import contents, fetches, moves, record, stories
+from sync.ledger.edits import replaceable
 from sync.ledger.engine import Database
 from sync.ledger.fence import need_lease
 from sync.ledger.repository import Repository, reads, writes
@@ -45,6 +46,20 @@ class Messages(Repository):
         """Which of these ids have a row. `epoch` with its generation, as in `View`."""
         places = record.known_places(tx, stream_id, epoch, ids).places
         return frozenset(one for one in ids if key_text(one) in places)
+
+    @reads
+    def versions(self, tx: Connection, stream_id: int, epoch: str, ids: Sequence[str]) -> dict[str, str]:
+        """The versions of those of these ids that have a row; "" where none was told."""
+        places = record.known_places(tx, stream_id, epoch, ids).places
+        return {one: places[key][2] for one in ids if (key := key_text(one)) in places}
+
+    @reads
+    def exchangeable(self, tx: Connection, view: View, seen: Sequence[Seen]) -> frozenset[str]:
+        """The ids of those that are known in another version, and whose content an edit may still exchange."""
+        known = record.known_places(tx, view.stream_id, view.epoch, [one.external_id for one in seen])
+        edits = [one for one in known.edits(seen) if one.old]
+        still = replaceable(tx, [one.message_id for one in edits])
+        return frozenset(one.seen.external_id for one in edits if one.message_id in still)
 
     @reads
     def judge(self, tx: Connection, view: View, seen: Sequence[Seen]) -> tuple[Preview, ...]:

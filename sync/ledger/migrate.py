@@ -23,7 +23,7 @@ from sync.settings import LedgerSettings
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 """Every revision there ever was, oldest first. A test holds this to `alembic/versions`."""
 
 HEAD = REVISIONS[-1]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sqlalchemy import Connection, func, select, update
@@ -19,6 +19,7 @@ from sync.errors import Scope, TemporaryError
 from sync.ledger import claims, schema
 from sync.ledger.contents import DeadItem, LoadedItem, Place, Stored, store_dead, store_loaded
 from sync.ledger.dialect import insert_into, lock_until_end
+from sync.ledger.edits import Edit, record_edits
 from sync.ledger.fetches import vanish_all
 from sync.ledger.repository import chunks
 from sync.ledger.revive import find_aged, revive
@@ -39,9 +40,9 @@ RACE_TRIES = 5
 
 @dataclass(slots=True)
 class Known:
-    """What the ledger has of a batch's places before it is recorded: id and state by external id."""
+    """What the ledger has of a batch's places before it is recorded: id, state and version by external id."""
 
-    places: dict[str, tuple[int, str]] = field(default_factory=dict)
+    places: dict[str, tuple[int, str, str]] = field(default_factory=dict)
 
     def split(self, seen: Sequence[Seen]) -> list[Seen]:
         """The places that are new, the first of each id."""
@@ -52,15 +53,24 @@ class Known:
                 fresh.setdefault(key, one)
         return list(fresh.values())
 
+    def edits(self, seen: Sequence[Seen]) -> list[Edit]:
+        """The places that are known in another version, the last one of each."""
+        found: dict[int, Edit] = {}
+        for one in seen:
+            message_id, state, version = self.places.get(key_text(one.external_id), (0, "", ""))
+            if message_id and one.version and key_text(one.version) != version:
+                found[message_id] = Edit(message_id, state, version, replace(one, version=key_text(one.version)))
+        return list(found.values())
+
 
 def known_places(tx: Connection, stream_id: int, epoch: str, external_ids: Sequence[str]) -> Known:
     """Which of these ids have a row in this view."""
     known = Known()
     for some in chunks({key_text(one) for one in external_ids}):
-        query = select(_M.external_id, _M.id, _M.state).where(
+        query = select(_M.external_id, _M.id, _M.state, _M.version).where(
             _M.stream_id == stream_id, _M.epoch == epoch, _M.external_id.in_(some)
         )
-        known.places |= {key: (message_id, state) for key, message_id, state in tx.execute(query)}
+        known.places |= {key: (message_id, state, version) for key, message_id, state, version in tx.execute(query)}
     return known
 
 
@@ -138,6 +148,8 @@ class Recording:
         self._lock_stream(mark)
         known = known_places(self._tx, self._view.stream_id, self._view.epoch, [one.external_id for one in seen])
         fresh = known.split(seen)
+        repeated = len(seen) - len(fresh)
+        fresh += self._tellings(known.edits(seen))
         self._insert_all(fresh)
         stored = store_loaded(
             self._tx,
@@ -157,7 +169,7 @@ class Recording:
         order = [self._ids[key] for one in fresh if (key := key_text(one.external_id)) in self._ids]
         return Recorded(
             new_message_ids=tuple(order),
-            repeated=len(seen) - len(order),
+            repeated=repeated,
             found=self._states[MessageState.FOUND],
             loaded=self._states[MessageState.LOADED],
             skipped=dict(self._skipped),
@@ -285,6 +297,7 @@ class Recording:
             "seen_at": self._now,
             "backfill": self._backfill,
             "updated_at": self._now,
+            "version": key_text(one.version),
         }
 
     def _count(self, one: Seen, identity: Identity, message_id: int, state: str, reason: str) -> None:
@@ -313,20 +326,28 @@ class Recording:
 
     # ------------------------------------------------------------------ known places
 
+    def _tellings(self, edits: Sequence[Edit]) -> list[Seen]:
+        """What is new because known messages were edited."""
+        told = record_edits(self._tx, self._view.inbox, edits, self._now, tell=self._view.tell_edits)
+        if not told:
+            return []
+        view = self._view
+        return known_places(self._tx, view.stream_id, view.epoch, [one.external_id for one in told]).split(told)
+
     def _revive(self, known: Known, seen: Sequence[Seen]) -> None:
         """Rows that only a backfill brings in are judged anew."""
         keys = {key_text(one.external_id): one for one in seen}
         asked = {place[0]: keys[key] for key, place in known.places.items() if place[1] == MessageState.SKIPPED}
         found = revive(self._tx, self._view, asked, find_aged(self._tx, list(asked)), self._tally, self._now)
-        for key, (message_id, _state) in known.places.items():
+        for key, (message_id, _state, version) in known.places.items():
             if message_id in found:
-                known.places[key] = (message_id, MessageState.FOUND)
+                known.places[key] = (message_id, MessageState.FOUND, version)
 
     def _fill_known(self, known: Known, seen: Sequence[Seen]) -> Stored:
         """Rows that were found earlier without content, and have it now."""
         verdicts = {}
         for one in seen:
-            message_id, state = known.places.get(key_text(one.external_id), (0, ""))
+            message_id, state, _version = known.places.get(key_text(one.external_id), (0, "", ""))
             if state == MessageState.FOUND and one.content is not None:
                 verdicts[message_id] = one.content
         if not verdicts:

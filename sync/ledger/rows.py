@@ -38,7 +38,7 @@ class LeaseLost(InboxSyncError):
 class View:
     """The place a batch was found in. `epoch` is `"<generation of the source>:<the stream's epoch>"`; `inbox` is where
     its messages go; `hourly_limit`: of how many messages that arrive within an hour a participant's deliveries are made
-    pending (0: all)."""
+    pending (0: all); `tell_edits`: what was edited after its delivery is told by a message of its own."""
 
     source: str
     source_id: int
@@ -47,6 +47,7 @@ class View:
     inbox: str
     epoch: str
     hourly_limit: int = 0
+    tell_edits: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,6 +169,7 @@ messages = _table(
     _flag("backfill"),
     _flag("late"),
     Column("updated_at", UtcDateTime, nullable=False),
+    _word("version"),
     UniqueConstraint("stream_id", "epoch", "external_id"),
     CheckConstraint(one_of("state", MessageState), name="state"),
     _partial("uq_messages_claim", "claim", where="claim IS NOT NULL", unique=True),
