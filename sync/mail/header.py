@@ -25,6 +25,9 @@ MAX_VALUE_BYTES = 1_024 * 1_024
 MAX_HEADER_BYTES = 2 * 1_024 * 1_024
 """What is read as header before the rest is taken for the body."""
 
+MAX_ODD_LINES = 30
+"""Lines among which a well-known field must follow, if one that is no field is to belong to the header."""
+
 MAX_DECODED_CHARS = 16_384
 """What of an unstructured value is looked at for encoded words."""
 
@@ -175,16 +178,17 @@ def _keep(found: HeaderFields, name: str, raw: bytes, start: int, stop: int) -> 
 
 
 def _header_goes_on(raw: bytes, position: int, end: int) -> bool:
-    """After a line that is no header field: True when the next line is a well-known one, so that the odd line was a
-    continuation somebody forgot to indent."""
-    if raw.startswith(b"--", position):
-        return False
-    match = _NAME.match(raw, position, min(end, position + 80))
-    return (
-        match is not None
-        and raw[match.end() : match.end() + 1] == b":"
-        and match.group().decode("ascii").lower() in _KNOWN
-    )
+    """After a line that is no header field: True when one of the next lines is a well-known one, so that the odd line
+    was a continuation that lost its indent, as all of them do in some gateways."""
+    for _ in range(MAX_ODD_LINES):
+        if position >= end or raw[position] in b"\r\n" or raw.startswith(b"--", position):
+            return False
+        match = _NAME.match(raw, position, min(end, position + 80))
+        is_field = match is not None and raw[match.end() : match.end() + 1] == b":"
+        if match is not None and is_field and match.group().decode("ascii").lower() in _KNOWN:
+            return True
+        position = _line_end(raw, position, end)
+    return False
 
 
 # ------------------------------------------------------------------------------------------------- RFC 2047

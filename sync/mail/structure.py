@@ -212,13 +212,16 @@ def part_of(header: HeaderFields, end: int, path: str, default_type: str) -> Par
 
 
 def _repaired(mime_type: str, default_type: str) -> str:
-    """A type that is none: `text` alone is text/plain, anything after a comma or a comment is dropped."""
+    """A type that is none: `text` alone is text/plain, `multipart/*` is multipart/mixed, anything after a comma or a
+    comment is dropped."""
     match = _MIME_TYPE.match(mime_type)
     if match is not None:
         return match.group()
     if mime_type.startswith("html"):
         return "text/html"
-    if mime_type in {"", "text", "plain", "text/", "txt"}:
+    if mime_type.startswith("multipart"):
+        return "multipart/mixed"
+    if mime_type in {"", "plain", "txt"} or mime_type.startswith("text"):
         return default_type if mime_type == "" else "text/plain"
     return "application/octet-stream" if "/" in mime_type else "text/plain"
 

@@ -12,7 +12,7 @@ from itertools import chain
 from sync.message import Reply
 from sync.text.html import html_to_text
 from sync.text.quotes import marks
-from sync.text.quotes.lines import looks_like_header
+from sync.text.quotes.lines import attribution_within, looks_like_header
 from sync.text.quotes.policy import QuotePolicy, ReplyPolicy, SignaturePolicy, applied
 from sync.text.quotes.reply import Document, Quoted, read
 from sync.text.quotes.words import FORWARD_SUBJECT
@@ -57,9 +57,20 @@ def read_plain(text: str, *, forwarded: bool = False) -> Reply:
     `forwarded`: the mail forwards another one (`is_forward`), or answers none: header lines and attributions without
     marked quotes introduce what is to be read.
     """
-    lines = text.split("\n")
+    lines = _apart(text.split("\n"))
     quoted = [_BEGINNINGS.get(line[:1], Quoted.NO) for line in lines]
     return read(Document(lines, quoted), text, forwarded=forwarded)
+
+
+def _apart(lines: list[str]) -> list[str]:
+    """Lines of which none holds both the writer's last words and the attribution of what is quoted below."""
+    if not any(line.endswith(":") for line in lines):
+        return lines
+    apart: list[str] = []
+    for line in lines:
+        at = attribution_within(line) if line[-1:] == ":" and line[:1] != ">" else 0
+        apart += [line[:at].rstrip(" -"), line[at:]] if at else [line]
+    return apart
 
 
 def read_html(html: str, *, forwarded: bool = False, pictures: Mapping[str, str] | None = None) -> Reply:

@@ -9,11 +9,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 
 from sync.text.quotes import words
 
 MAX_ATTRIBUTION_LINES = 6
 """Over how many lines an attribution is wrapped at most."""
+
+MAX_OPENING_CHARS = 20
+"""A longer first line of an attribution has a number in it."""
 
 MAX_ATTRIBUTION_CHARS = 500
 MAX_MARK_CHARS = 160
@@ -54,9 +58,11 @@ def _by_first_word(phrases: Sequence[str]) -> dict[str, list[str]]:
 
 
 _VERBS = _by_first_word(words.VERBS)
-_WEEKDAY = re.compile(
-    r"(?:" + "|".join(sorted(map(re.escape, words.WEEKDAYS), key=len, reverse=True)) + r")[^\W\d_]{0,8}\.?,? "
-)
+_FIRST_WORD = re.compile(r"([^\W\d_]+(?:['’-][^\W\d_]+)?)\.?,? ")
+_OPENS_WITHIN = re.compile(r"(?<=\S{3})[ -](?=(?:On|Am|Le|El|Il|Em|Op|Den|Dne|Dnia|W dniu|Στις|На) )")
+MAX_OPENINGS = 5
+"""Places in one line at which an attribution is looked for."""
+
 _WROTE_BARE = re.compile(r"[>\d)] wrote$|wrote ?-{2,6}$")
 _LEGACY = re.compile(r"(?:19|20)\d\d[-/]\d{1,2}[-/]\d{1,2}\b.{1,120}$")
 _DASHES = "-—–‐‑_=*~<>#＿－ \t"
@@ -114,7 +120,7 @@ def attribution(lines: Sequence[str], at: int, first: int) -> Found | None:
         line = plain(lines[start])
         if not line and joined[:1] == "<" and count < MAX_ATTRIBUTION_LINES - 1:
             continue  # some programs set the address apart
-        if not line or len(line) > MAX_ATTRIBUTION_CHARS or (count and _is_quote_mark(line)):
+        if not line or len(line) > MAX_ATTRIBUTION_CHARS or (count and not _may_be_above(line, joined, fallback)):
             break
         joined = f"{line} {joined}" if joined else line
         if len(joined) > MAX_ATTRIBUTION_CHARS:
@@ -134,6 +140,18 @@ def attribution(lines: Sequence[str], at: int, first: int) -> Found | None:
     return fallback
 
 
+def attribution_within(line: str) -> int:
+    """Where an attribution begins that shares its line with the writer's last words ("Yes. On Monday, … wrote:"); 0
+    when there is none."""
+    if len(line) > MAX_ATTRIBUTION_CHARS:
+        return 0
+    for place in islice(_OPENS_WITHIN.finditer(line), MAX_OPENINGS):
+        found = attribution([line[place.end() :]], 0, 0)
+        if found is not None and found.strength is Strength.STRONG and _opens(words.fold(plain(line[place.end() :]))):
+            return place.end()
+    return 0
+
+
 def _is_quote_mark(line: str) -> bool:
     return line[0] in ">＞"
 
@@ -146,7 +164,28 @@ def _opens(folded: str) -> bool:
     """True when it begins as mail programs begin: a number, a weekday, "On …"."""
     if folded[0].isdigit() or folded[0] in "‐-":
         return _DATE.search(folded[:48]) is not None
-    return (folded.startswith(words.OPENERS) or _WEEKDAY.match(folded) is not None) and _DATE.search(folded) is not None
+    return (folded.startswith(words.OPENERS) or _weekday_end(folded) > 0) and _DATE.search(folded) is not None
+
+
+def _weekday_end(folded: str) -> int:
+    """Where a weekday at the beginning ends, with what follows it; 0 when there is none."""
+    first = _FIRST_WORD.match(folded)
+    return first.end() if first is not None and first[1] in words.WEEKDAYS else 0
+
+
+def _may_be_above(line: str, below: str, found: Found | None) -> bool:
+    """Whether a line can belong to an attribution whose other lines, `below`, were found to be one."""
+    whole = found is not None and found.strength is Strength.STRONG and _DATE.search(words.fold(below)) is not None
+    return not _is_quote_mark(line) and (not whole or _begins_one(line))
+
+
+def _begins_one(line: str) -> bool:
+    """Whether a line above a whole attribution belongs to it, as "On Monday," does: a day and no more, or with a number.
+    "On behalf of us all," above "Anna wrote on …" does not."""
+    if len(line) > MAX_OPENING_CHARS or any(char.isdigit() for char in line):
+        return any(char.isdigit() for char in line)
+    folded = words.fold(line)
+    return folded.startswith(words.OPENERS) or _weekday_end(f"{folded} ") >= len(folded)
 
 
 def _may_begin(folded: str) -> bool:
@@ -299,14 +338,16 @@ class Mark(Enum):
 def mark_of(line: str) -> Mark | None:
     """What kind of mark a line is."""
     if len(line) > MAX_MARK_CHARS:
-        return None
+        return Mark.ORIGINAL if _begins_with_mark(line) else None
     bare = line.translate(_BIDI) if not line.isascii() else line
     inner = bare.strip(_DASHES + "\u00a0>")
     if not inner:
         return Mark.RULE if len(bare.strip()) >= 3 else None
     folded = words.fold(inner.rstrip(":： "))
     dashed = bare.lstrip(" >*")[:2] in _DASH_PAIRS
-    if dashed and folded in words.ORIGINAL_MESSAGE:
+    if (dashed and folded in words.ORIGINAL_MESSAGE) or folded.startswith(words.PROCESSED_BY):
+        return Mark.ORIGINAL
+    if dashed and _begins_with_mark(bare):
         return Mark.ORIGINAL
     if words.FORWARDED.search(folded) is not None and len(folded) <= 80:
         if dashed and bare.rstrip(" *")[-1:] in "-—–‐_=:>":
@@ -314,6 +355,19 @@ def mark_of(line: str) -> Mark | None:
         if bare.rstrip(" *\u00a0")[-1:] in ":：" and words.FORWARD_BEGINS.match(folded):
             return Mark.FORWARD
     return None
+
+
+def _begins_with_mark(line: str) -> bool:
+    """True for "---- Original message ----From: …", where the line breaks of the header were lost on the way."""
+    if line[:2] != "--":
+        return False
+    inner = line[:MAX_MARK_CHARS].lstrip(_DASHES)
+    at = inner.find("--")
+    return (
+        at > 0
+        and words.fold(inner[:at].strip()) in words.ORIGINAL_MESSAGE
+        and label_of(inner[at:].lstrip(_DASHES)) is not None
+    )
 
 
 _DASH_PAIRS = frozenset({"--", "——", "––", "‐‐", "__", "==", "**", "- ", "~~", "－－"})

@@ -127,7 +127,7 @@ class _Scanner:
     def _plain(self, index: int, first: int, line: str) -> int | None:
         """What an unmarked line begins or ends; the next line to look at, None when the rest is not looked at."""
         begin, end = line[0], line[-1]
-        if begin in _MARK_STARTS or end in ":：":
+        if begin in _MARK_STARTS or end in ":：®":
             mark = mark_of(line)
             if mark is Mark.FORWARD:
                 return None
@@ -184,7 +184,10 @@ class _Scanner:
             if found is not None and found.start < index:  # "<anna@example.com" and "> wrote:" below it
                 return self._attributed(found)
         stop = self._run(index)
-        own = quoted[index] is Quoted.WHOLE or self._begins_as_message(index, stop)
+        has_header = self._begins_with_header(index, stop)
+        if has_header and self.forwarded:
+            return None
+        own = has_header or quoted[index] is Quoted.WHOLE or self._begins_with_attribution(index, stop)
         if own or quoted[index] is not Quoted.SOFT:
             self._take(index, stop, own=own)
         return stop
@@ -266,18 +269,26 @@ class _Scanner:
             and not line[0].isupper()
         )
 
-    def _begins_as_message(self, index: int, stop: int) -> bool:
-        """True when the first quoted lines are an attribution or a header themselves (Apple's, Hotmail's)."""
-        bare = [line.lstrip(">| ") for line in self.document.lines[index : min(stop, index + MAX_INTRODUCTION_LINES)]]
-        for at, line in enumerate(bare[:5]):
-            if line and may_end_attribution(line) and attribution(bare, at, 0) is not None:
-                return True
+    def _begins_with_attribution(self, index: int, stop: int) -> bool:
+        """True when the first quoted lines are an attribution themselves (Apple's)."""
+        bare = self._bare(index, stop)
+        return any(
+            line and may_end_attribution(line) and attribution(bare, at, 0) is not None
+            for at, line in enumerate(bare[:5])
+        )
+
+    def _begins_with_header(self, index: int, stop: int) -> bool:
+        """True when the first quoted lines are a header, or announce one (Hotmail's, Ionos')."""
+        bare = self._bare(index, stop)
         for at in [at for at, line in enumerate(bare) if line][:2]:  # the second where a line announces the header
             if mark_of(bare[at]) is Mark.ORIGINAL:
                 return True
             if label_of(bare[at]) is not None and header_block(bare, at, announced=False)[1]:
                 return True
         return False
+
+    def _bare(self, index: int, stop: int) -> list[str]:
+        return [line.lstrip(">| ") for line in self.document.lines[index : min(stop, index + MAX_INTRODUCTION_LINES)]]
 
 
 # ------------------------------------------------------------------------------------------------- deciding

@@ -62,20 +62,39 @@ OPENERS = (
 )
 """How the first line of an attribution begins, when it does not begin with a number or a weekday."""
 
-WEEKDAYS = listed("""
-    mon, tue, wed, thu, fri, sat, sun, mo, di, mi, do, fr, sa, so, montag, dienstag, mittwoch, donnerstag, freitag,
-    samstag, sonntag, lun, mar, mer, jeu, ven, sam, dim, mié, mie, jue, vie, sáb, sab, dom, seg, ter, qua, qui, sex,
-    gio, ma, wo, vr, za, zo, pon, wt, śr, czw, pt, sob, niedz, ndz, пн, вт, ср, чт, пт, сб, вс,
-    нд, понед, вторник,
-    среда, четверг, пятница, суббота, воскресенье, понеділок,
-    вівторок, середа, четвер, п'ятниця, субота, неділя,
-    mån, tis, ons, tors, tor, fre, lör, sön, tir, man, lør, søn, ti, ke, to, pe, la, su, po, út, st, čt,
-    pá, ne, pzt,
-    sal, çar, per, cum, cmt, paz, h, k, sze, cs, joi, vineri, luni, marți, miercuri, δευ, τρί, τετ,
-    πέμ, παρ, σάβ,
-    κυρ,
+WEEKDAYS = frozenset(
+    listed("""
+    monday, tuesday, wednesday, thursday, friday, saturday, sunday, mon, tue, tues, wed, thu, thur, thurs, fri, sat, sun,
+    montag, dienstag, mittwoch, donnerstag, freitag, samstag, sonnabend, sonntag, mo, di, mi, do, fr, sa, so,
+    lundi, mardi, mercredi, jeudi, vendredi, samedi, dimanche, lun, mar, mer, jeu, ven, sam, dim,
+    lunes, martes, miércoles, miercoles, jueves, viernes, sábado, sabado, domingo, mié, mie, jue, vie, sáb, sab, dom,
+    segunda, terça, quarta, quinta, sexta, segunda-feira, terça-feira, quarta-feira, quinta-feira, sexta-feira,
+    seg, ter, qua, qui, sex,
+    lunedì, martedì, mercoledì, giovedì, venerdì, sabato, domenica, lunedi, martedi, mercoledi, giovedi, venerdi, gio,
+    maandag, dinsdag, woensdag, donderdag, vrijdag, zaterdag, zondag, ma, wo, vr, za, zo,
+    poniedziałek, wtorek, środa, środę, czwartek, piątek, sobota, sobotę, niedziela, niedzielę, pon, wt, śr, czw, pt,
+    sob, niedz, ndz, nd,
+    понедельник, вторник, среда, среду, четверг, пятница, пятницу, суббота, субботу, воскресенье, пн, вт, ср, чт, пт,
+    сб, вс, понед,
+    понеділок, вівторок, середа, середу, четвер, п'ятниця, п'ятницю, п’ятниця, субота, суботу, неділя, неділю, нд,
+    понеделник, сряда, четвъртък, петък, събота, неделя, понедељак, уторак, четвртак, петак, недеља,
+    måndag, tisdag, onsdag, torsdag, fredag, lördag, söndag, mån, tis, ons, tors, tor, fre, lör, sön,
+    mandag, tirsdag, lørdag, søndag, tir, tirs, man, lør, søn,
+    maanantai, tiistai, keskiviikko, torstai, perjantai, lauantai, sunnuntai, maanantaina, tiistaina, keskiviikkona,
+    torstaina, perjantaina, lauantaina, sunnuntaina, ti, ke, to, pe, la, su,
+    pondělí, úterý, středa, středu, čtvrtek, pátek, sobotu, neděle, neděli, po, út, st, čt, pá, ne,
+    pondelok, utorok, streda, stredu, štvrtok, piatok, nedeľa, nedeľu, ut, št, pi,
+    ponedjeljak, ponedeljak, utorak, srijeda, sreda, četvrtak, petak, subota, nedjelja, nedelja, ponedeljek, torek,
+    četrtek, petek, nedelja, uto, sri, sre, čet, pet, sub, ned,
+    pazartesi, salı, çarşamba, perşembe, cuma, cumartesi, pazar, pzt, sal, çar, per, cum, cmt, paz,
+    hétfő, kedd, szerda, csütörtök, péntek, szombat, vasárnap, h, k, sze, cs, p, szo, v,
+    luni, marți, marti, miercuri, joi, vineri, sâmbătă, sambata, duminică, duminica, vin, sâm, dum,
+    δευτέρα, τρίτη, τετάρτη, πέμπτη, παρασκευή, σάββατο, κυριακή, δευ, τρί, τρι, τετ, πέμ, πεμ, παρ, σάβ, σαβ, κυρ,
+    esmaspäev, teisipäev, kolmapäev, neljapäev, reede, laupäev, pühapäev,
+    dilluns, dimarts, dimecres, dijous, divendres, dissabte, diumenge, dl, dt, dc, dj, dv, ds, dg,
     """)
-
+)
+"""Whole words, as a line of an attribution may begin with them."""
 FIRST_PERSON = re.compile(
     r"\b(?:i|we|ich|wir|je|nous|yo|nosotros|eu|nós|io|noi|ik|wij|we|ja|my|я|мы|ми|jag|vi|jeg|minä|já|ben|biz|én|אני)\W{1,3}$"
 )
@@ -148,7 +167,8 @@ MAX_LABEL_CHARS = 24
 
 ORIGINAL_MESSAGE = frozenset(
     listed("""
-    algkiri, algne kiri, alkuperäinen viesti, asıl mesaj, correo original, courriel initial, courrier original,
+    algkiri, algne kiri, alkuperäinen viesti, antwort nachricht, asıl mesaj, correo original, courriel initial,
+    courrier original,
     end of original message, eredeti levél, eredeti üzenet, izvirno sporočilo, izvorna poruka, mensagem original,
     mensaje de origen, mensaje original, mensaxe orixinal, mesaj iniţial, mesaj inițial, mesaj original,
     mesajul original, mesazhi origjinal, message d'origine, message d’origine, message initial, message original,
@@ -175,6 +195,9 @@ ORIGINAL_MESSAGE = frozenset(
     """)
 )
 """What stands between dashes above a quoted message."""
+
+PROCESSED_BY = "original message processed by "
+"""What Tobit David puts above a quoted message, without dashes."""
 
 FORWARDED = re.compile(
     one_of(r"""
