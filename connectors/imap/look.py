@@ -62,7 +62,9 @@ def look_for_new(wire: Wire, folder: Folder, mark: Bookmark | None, since: datet
         if verdict in {Verdict.NOTHING_NEW, Verdict.DOUBTFUL}:
             return Listing(verdict, seen)
     seen = wire.examine(folder.wire)
-    later = None if mark is None or mark.first or mark.uidvalidity != seen.uidvalidity else _later(wire, seen, mark.next)
+    later = (
+        None if mark is None or mark.first or mark.uidvalidity != seen.uidvalidity else _later(wire, seen, mark.next)
+    )
     top = later.highest if later else _top(wire, seen)
     verdict = judge(mark, seen, top=top)
     if verdict is Verdict.DOUBTFUL:
