@@ -23,10 +23,13 @@ GROUP = "inbox_sync.connectors"
 PACKAGE = "inbox-sync"
 
 BUILT_IN = {
+    "freshdesk": "connectors.freshdesk:FreshdeskConnector",
     "imap": "connectors.imap:ImapConnector",
     "jmap": "connectors.jmap:JmapConnector",
     "maildir": "connectors.maildir:MaildirConnector",
     "pop3": "connectors.pop3:Pop3Connector",
+    "zammad": "connectors.zammad:ZammadConnector",
+    "zendesk": "connectors.zendesk:ZendeskConnector",
 }
 """The connectors that come with the program. They are found by name even where the installed metadata is older than
 the code (a checkout that was installed before a connector was added)."""

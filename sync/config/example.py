@@ -45,6 +45,13 @@ _FILLED: dict[str, str] = {
     "jmap.url": '"https://mail.example.com"',
     "jmap.token": '{ credential = "jmap_token" }',
     "pop3.password": '{ credential = "pop3_password" }',
+    "freshdesk.url": '"https://acme.freshdesk.com"',
+    "freshdesk.api_key": '{ credential = "freshdesk_key" }',
+    "zammad.url": '"https://help.example.com"',
+    "zammad.token": '{ credential = "zammad_token" }',
+    "zendesk.url": '"https://acme.zendesk.com"',
+    "zendesk.email": '"agent@example.com"',
+    "zendesk.api_token": '{ credential = "zendesk_token" }',
 }
 """What stands ready to be filled in."""
 

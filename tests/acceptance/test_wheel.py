@@ -62,7 +62,15 @@ def test_the_wheel_holds_what_the_program_needs_and_nothing_else(wheel: Path) ->
 
 def test_the_installed_wheel_knows_its_connectors_and_its_licence(installed: Path, tmp_path: Path) -> None:
     listed = json.loads(call(installed / "inbox-sync", "connector", "list", "--json", cwd=tmp_path))
-    assert {entry["name"] for entry in listed["connectors"]} == {"imap", "jmap", "maildir", "pop3"}
+    assert {entry["name"] for entry in listed["connectors"]} == {
+        "freshdesk",
+        "imap",
+        "jmap",
+        "maildir",
+        "pop3",
+        "zammad",
+        "zendesk",
+    }
     call(installed / "python", "-m", "pip", "check", cwd=tmp_path)
     metadata = "import importlib.metadata as m; print(m.metadata('inbox-sync')['License-Expression'])"
     assert call(installed / "python", "-c", metadata, cwd=tmp_path).strip() == "Apache-2.0"
