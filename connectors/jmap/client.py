@@ -1,21 +1,21 @@
-"""The calls of JMAP over the HTTP client that a pass brings along: session, methods, blobs, and what refusals mean."""
+"""The calls of JMAP over the HTTP client that a pass brings along: session, methods, blobs, and to whom they go."""
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
-from sync.connector import Http, HttpAnswer
-from sync.errors import AuthError, ConfigError, InboxSyncError, TemporaryError
+from sync.connector import Http, HttpAnswer, PassContext
+from sync.errors import ConfigError, MessageError, TemporaryError
+from sync.kit.rest import Auth, BasicAuth, OAuthAuth, StaticAuth
 from sync.kit.tls import is_loopback
 from sync.message import Json
 
 from .config import JmapConfig
+from .faults import Faults
 from .shapes import CORE, MAIL, Problem, Response, Session
 
 Shape = TypeVar("Shape", bound=BaseModel)
@@ -23,20 +23,13 @@ Shape = TypeVar("Shape", bound=BaseModel)
 MAX_REDIRECTS = 3
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 """Of one answer to method calls."""
-MAX_SAID_CHARACTERS = 200
-"""As much of a server's own words as an error repeats."""
-MAX_RETRY_AFTER_SECONDS = 3600.0
-_WAIT = frozenset({"serverUnavailable", "serverFail", "serverPartialFail", "rateLimit", "tooManyChanges"})
+MAX_PROBLEM_BYTES = 64 * 1024
+"""What is read of a refused download to learn why."""
+SCOPES = (CORE, MAIL, "offline_access")
+"""What is asked for where the oauth table names no scopes."""
 _WELL_KNOWN = "/.well-known/jmap"
-
-
-class MethodRefused(Exception):
-    """A method answered with an error that the caller may know what to do about; `kind` is its type (RFC 8620 §3.6.2)."""
-
-    def __init__(self, method: str, kind: str) -> None:
-        super().__init__(f"{method}: {kind}")
-        self.method = method
-        self.kind = kind
+_GONE = frozenset({404, 410})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class Client:
@@ -44,6 +37,8 @@ class Client:
 
     def __init__(self, config: JmapConfig) -> None:
         self._config = config
+        self._auth = _auth(config)
+        self._faults = Faults(config, self._auth.hidden)
         self._session: Session | None = None
         self._session_url = ""
 
@@ -51,15 +46,30 @@ class Client:
         """The session is asked for again at the next call."""
         self._session = None
 
-    async def session(self, http: Http) -> Session:
+    @property
+    def oauth(self) -> OAuthAuth:
+        """The sign-in by OAuth. Raises ConfigError where the source has a password or a token."""
+        if isinstance(self._auth, OAuthAuth):
+            return self._auth
+        raise ConfigError(
+            f"{self._config.host} is signed in to with a password or token; there is nobody to ask.",
+            code="auth.not_needed",
+            next_step="Change the secret that the source names if it is refused, or add an oauth table.",
+        )
+
+    async def session(self, ctx: PassContext) -> Session:
         """The session resource. Raises AuthError, ConfigError, TemporaryError."""
         if self._session is None:
-            self._session = await self._load_session(http)
+            self._session = await self._load_session(ctx)
         return self._session
 
-    async def account_id(self, http: Http) -> str:
+    async def must_reach(self, ctx: PassContext) -> None:
+        """Raises ConfigError where mails could be listed, but not loaded."""
+        self._absolute((await self.session(ctx)).download_url)
+
+    async def account_id(self, ctx: PassContext) -> str:
         """The account whose mail is read."""
-        session = await self.session(http)
+        session = await self.session(ctx)
         wanted = self._config.account_id
         if wanted is not None:
             if wanted in session.accounts:
@@ -78,13 +88,13 @@ class Client:
             next_step="See that the token may read mail; set account_id if the mail is in somebody else's account.",
         )
 
-    async def call(self, http: Http, method: str, arguments: Mapping[str, Json], shape: type[Shape]) -> Shape:
+    async def call(self, ctx: PassContext, method: str, arguments: Mapping[str, Json], shape: type[Shape]) -> Shape:
         """One method call on the account. Raises MethodRefused, besides what `session` raises."""
-        session = await self.session(http)
-        made: Json = {"accountId": await self.account_id(http), **arguments}
+        session = await self.session(ctx)
+        made: Json = {"accountId": await self.account_id(ctx), **arguments}
         body: Json = {"using": [CORE, MAIL], "methodCalls": [[method, made, "c"]]}
         url = self._absolute(session.api_url)
-        answer = await http.request("POST", url, headers=self._headers(), json=body, max_bytes=MAX_ANSWER_BYTES)
+        answer = await self._ask(ctx, "POST", url, json=body, max_bytes=MAX_ANSWER_BYTES)
         response = self._read(self._checked(answer), Response)
         if response.session_state != session.state:
             self.forget()
@@ -93,26 +103,70 @@ class Client:
             return self._shaped(content, shape)
         raise self._refused(method, Problem.model_validate(content) if name == "error" else Problem())
 
-    async def blob(self, http: Http, blob_id: str, limit_bytes: int) -> bytes | None:
-        """The bytes of a blob; None when it is not there any more. Raises TemporaryError beyond `limit_bytes`."""
-        session = await self.session(http)
-        url = session.download_url
-        values = {"accountId": await self.account_id(http), "blobId": blob_id, "name": "mail", "type": "message/rfc822"}
+    async def blob(self, ctx: PassContext, blob_id: str, limit_bytes: int) -> bytes | None:
+        """The bytes of a blob; None when it is not there any more. Raises TemporaryError (`http.too_large`) beyond
+        `limit_bytes`."""
+        url = await self._download_url(ctx, blob_id)
+        answer = await self._ask(ctx, "GET", url, accept="*/*", max_bytes=limit_bytes)
+        return None if answer.status_code in _GONE else self._checked(answer).content
+
+    async def blob_pieces(self, ctx: PassContext, blob_id: str) -> AsyncIterator[bytes]:
+        """The same as it comes; no more than a piece is held. Raises MessageError when it is not there any more."""
+        url = await self._download_url(ctx, blob_id)
+        for last_try in (False, True):
+            headers = {**await self._auth.headers(ctx), "accept": "*/*"}
+            async with http_of(ctx).stream(url, headers=headers) as answer:
+                if 200 <= answer.status_code < 300:
+                    async for piece in answer.pieces():
+                        yield piece
+                    return
+                if answer.status_code in _GONE:
+                    raise MessageError("the server has the file no more", code="jmap.attachment_gone")
+                if last_try or answer.status_code != 401 or not self._auth.refused():
+                    said = await anext(answer.pieces(MAX_PROBLEM_BYTES), b"")
+                    raise self._faults.of(answer.status_code, answer.headers, said)
+
+    async def _download_url(self, ctx: PassContext, blob_id: str) -> str:
+        """Without the file's name: it is nobody's business on the way."""
+        url = (await self.session(ctx)).download_url
+        values = {
+            "accountId": await self.account_id(ctx),
+            "blobId": blob_id,
+            "name": "blob",
+            "type": "application/octet-stream",
+        }
         for name, value in values.items():
             url = url.replace("{" + name + "}", quote(value, safe=""))
-        headers = {**self._headers(), "accept": "*/*"}
-        answer = await http.request("GET", self._absolute(url), headers=headers, max_bytes=limit_bytes)
-        return None if answer.status_code == 404 else self._checked(answer).content
+        return self._absolute(url)
+
+    async def _ask(
+        self,
+        ctx: PassContext,
+        method: str,
+        url: str,
+        *,
+        accept: str = "application/json",
+        json: Json = None,
+        max_bytes: int | None = None,
+    ) -> HttpAnswer:
+        """A signed request. A token that is refused is renewed once: it may have been taken back before its time."""
+
+        async def once() -> HttpAnswer:
+            headers = {**await self._auth.headers(ctx), "accept": accept}
+            return await http_of(ctx).request(method, url, headers=headers, json=json, max_bytes=max_bytes)
+
+        answer = await once()
+        return await once() if answer.status_code == 401 and self._auth.refused() else answer
 
     # -- the session
 
-    async def _load_session(self, http: Http) -> Session:
+    async def _load_session(self, ctx: PassContext) -> Session:
         parts = urlsplit(self._config.url)
         url = self._config.url if parts.path.strip("/") else urljoin(self._config.url, _WELL_KNOWN)
         for _hop in range(MAX_REDIRECTS + 1):
-            answer = await http.request("GET", url, headers=self._headers())
+            answer = await self._ask(ctx, "GET", url)
             target = answer.headers.get("location")
-            if answer.status_code not in {301, 302, 303, 307, 308} or not target:
+            if answer.status_code not in _REDIRECTS or not target:
                 self._session_url = url
                 return self._read(self._checked(answer), Session)
             url = self._redirected(url, urljoin(url, target))
@@ -134,87 +188,37 @@ class Client:
         )
 
     def _absolute(self, url: str) -> str:
-        """An address from the session: it may be relative, and lie on another host (RFC 8620 §2), but not without TLS."""
+        """An address from the session: it may be relative, and lie on another host (RFC 8620 §2), but only on one that the
+        settings name, and not without TLS. The sign-in goes there, and a session resource may be forged or meddled with."""
         made = urljoin(self._session_url, url)
         parts = urlsplit(made)
-        if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or "")):
+        if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
+            raise ConfigError(
+                f"{self._config.host} wants to be called without TLS, at {parts.scheme}://{parts.netloc}.",
+                code="jmap.no_tls",
+                next_step="Ask the provider: its session resource names an address that is not https.",
+            )
+        host = parts.netloc.lower()
+        if host in {self._config.host, *self._config.other_hosts} or host == urlsplit(self._session_url).netloc.lower():
             return made
         raise ConfigError(
-            f"{self._config.host} wants to be called without TLS, at {parts.scheme}://{parts.netloc}.",
-            code="jmap.no_tls",
-            next_step="Ask the provider: its session resource names an address that is not https.",
+            f"{self._config.host} wants the sign-in sent to another host, {host}.",
+            code="jmap.other_host",
+            next_step=f'If the provider answers there, set other_hosts = ["{host}"].',
         )
-
-    def _headers(self) -> dict[str, str]:
-        config = self._config
-        if config.token is not None:
-            return {"authorization": f"Bearer {config.token.get_secret_value()}"}
-        password = config.password.get_secret_value() if config.password is not None else ""
-        pair = base64.b64encode(f"{config.username}:{password}".encode()).decode()
-        return {"authorization": f"Basic {pair}"}
 
     # -- answers
 
     def _checked(self, answer: HttpAnswer) -> HttpAnswer:
         if 200 <= answer.status_code < 300:
             return answer
-        raise self._error(answer)
-
-    def _error(self, answer: HttpAnswer) -> InboxSyncError:
-        host, status = self._config.host, answer.status_code
-        if status == 401:
-            self.forget()
-            return AuthError(
-                f"{host} refused the sign-in.",
-                code="jmap.auth_refused",
-                next_step="Put the current token or (app) password into the secret that the source names.",
-            )
-        if status == 403:
-            return AuthError(
-                f"{host} does not allow this sign-in to read the mailbox.",
-                code="jmap.forbidden",
-                next_step="Give the token the right to read mail.",
-            )
-        problem = _problem(answer)
-        if status == 404 and not problem.type:
-            self.forget()
-            return ConfigError(
-                f"There is no JMAP at {self._config.url}.",
-                code="jmap.not_found",
-                next_step="Set url to the server's name, or to the session resource that its documentation names.",
-            )
-        if status == 429 or status >= 500 or problem.type.endswith(":limit"):
-            self.forget()
-            return TemporaryError(
-                f"{host} cannot serve this mailbox now ({problem.limit or status}).",
-                code="jmap.throttled" if status == 429 or problem.type.endswith(":limit") else "jmap.unavailable",
-                next_step="It is tried again; if it stays, use a longer interval (every).",
-                retry_after_seconds=_retry_after_seconds(answer),
-            )
         self.forget()
-        said = f' It says: "{_said(problem.detail or problem.type)}".' if problem.type else ""
-        return TemporaryError(
-            f"{host} answered {status}.{said}",
-            code="jmap.refused",
-            next_step="It is tried again; if it stays, the server's log says more.",
-        )
+        raise self._faults.of(answer.status_code, answer.headers, answer.content)
 
     def _refused(self, method: str, problem: Problem) -> Exception:
-        host = self._config.host
-        if problem.type in _WAIT:
-            return TemporaryError(
-                f"{host} did not do {method} ({problem.type}).",
-                code="jmap.unavailable",
-                next_step="It is tried again; if it stays, the server's log says more.",
-            )
         if problem.type in {"accountNotFound", "accountNotSupportedByMethod", "forbidden"}:
             self.forget()
-            return ConfigError(
-                f"{host} does not let this sign-in read the account's mail ({problem.type}).",
-                code="jmap.account_refused",
-                next_step="Correct account_id, or give the token the right to read mail.",
-            )
-        return MethodRefused(method, problem.type)
+        return self._faults.of_method(method, problem)
 
     def _read(self, answer: HttpAnswer, shape: type[Shape]) -> Shape:
         try:
@@ -231,24 +235,19 @@ class Client:
 
     def _not_jmap(self) -> TemporaryError:
         self.forget()
-        return TemporaryError(
-            f"{self._config.host} answers, but not as a JMAP server does.",
-            code="jmap.not_jmap",
-            next_step="Check url; the session resource is usually found by the server's name alone.",
-        )
+        return self._faults.not_jmap()
 
 
-def _problem(answer: HttpAnswer) -> Problem:
-    try:
-        return Problem.model_validate(json.loads(answer.content))
-    except (ValueError, ValidationError):
-        return Problem()
+def _auth(config: JmapConfig) -> Auth:
+    if config.token is not None:
+        return StaticAuth(config.token)
+    if config.oauth is not None:
+        return OAuthAuth(config.oauth, user=config.username or "", scopes=SCOPES)
+    return BasicAuth(config.username or "", config.password or SecretStr(""))
 
 
-def _retry_after_seconds(answer: HttpAnswer) -> float | None:
-    value = answer.headers.get("retry-after", "").strip()
-    return min(float(value), MAX_RETRY_AFTER_SECONDS) if value.isascii() and value.isdigit() else None
-
-
-def _said(text: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in text)[:MAX_SAID_CHARACTERS]
+def http_of(ctx: PassContext) -> Http:
+    """The pass's HTTP client. Raises ConfigError where there is none."""
+    if ctx.http is None:
+        raise ConfigError("This connector needs an HTTP client in its context.", code="jmap.no_http")
+    return ctx.http

@@ -4,25 +4,36 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sync.connector import ConnectorConfig, ConnectorInfo, Finding, Http, PassContext, Severity, Stream
-from sync.errors import ConfigError, InboxSyncError, TemporaryError
-from sync.mail import understand
-from sync.message import Batch, Content, Found, Gone, Json
+from sync.connector import (
+    LISTED_MAX,
+    ConnectorConfig,
+    ConnectorInfo,
+    Finding,
+    PassContext,
+    Severity,
+    SignIn,
+    Stream,
+)
+from sync.errors import InboxSyncError, TemporaryError
+from sync.kit.recent import Recent, pieces
+from sync.kit.threads import in_thread
+from sync.mail import open_file, understand
+from sync.message import Attachment, Batch, Content, Found, Gone, Json, Listed, Message
 
 from .client import Client
 from .config import JmapConfig
-from .listing import News, changes_since, emails, everything, found_of
+from .listing import changes_since, emails, everything, found_of
 from .mailboxes import Place, missing, places
+from .parts import by_parts, open_part, part_missing
 from .shapes import Email, Mailbox, Mailboxes
 
 KNOWN_AT_ONCE = 1000
 """Ids that the ledger is asked about in one question."""
-OVERSIZE_TEXT_BYTES = 256 * 1024
-"""How much text of a message over the size limit is loaded."""
 SINCE_MARGIN = timedelta(days=1)
 """The horizon looks at arrival and Date; the server filters by arrival, and clocks differ."""
 
@@ -62,6 +73,7 @@ class JmapConnector:
         self._config = config
         self._client = Client(config)
         self._mailboxes: tuple[Mailbox, ...] = ()
+        self._recent: Recent[str] = Recent()
 
     @property
     def account(self) -> str:
@@ -75,7 +87,7 @@ class JmapConnector:
         return [place.stream for place in await self._places(ctx)]
 
     async def _places(self, ctx: PassContext) -> list[Place]:
-        answer = await self._client.call(_http(ctx), "Mailbox/get", {"ids": None}, Mailboxes)
+        answer = await self._client.call(ctx, "Mailbox/get", {"ids": None}, Mailboxes)
         self._mailboxes = answer.list
         return places(self._config, self._mailboxes)
 
@@ -91,25 +103,26 @@ class JmapConnector:
 
     async def poll(self, stream: Stream, cursor: Json, ctx: PassContext) -> AsyncIterator[Batch]:
         """What is new in the mailbox: by Email/changes where the server can tell, else by listing it."""
-        http, looked_at = _http(ctx), ctx.now()
+        looked_at = ctx.now()
         mark = Bookmark.read(cursor)
         if cursor is not None and mark is None:
             ctx.log.warning("jmap.cursor_unreadable", stream=stream.key)
         mailbox_id = await self._mailbox_id(stream, ctx)
-        account_id = await self._client.account_id(http)
+        account_id = await self._client.account_id(ctx)
         news = None
         if mark is not None and mark.state and mark.account == account_id:
-            news = await changes_since(self._client, http, mark.state)
+            news = await changes_since(self._client, ctx, mark.state)
             if news is None:
                 ctx.log.info("jmap.listed_again", stream=stream.key)
         if news is None:
             since = None if ctx.since is None else ctx.since - SINCE_MARGIN
-            news = await everything(self._client, http, mailbox_id, since)
-        new = await _unknown(account_id, news, ctx)
-        size = min(self._config.batch_messages, (await self._client.session(http)).capabilities.core.max_objects_in_get)
+            news = await everything(self._client, ctx, mailbox_id, since)
+        known = await _known(account_id, news.ids, ctx)
+        new = [name for name in news.ids if name not in known]
+        size = self._config.batch_messages
         done = Bookmark(account=account_id, state=news.state).model_dump()
         for start in range(0, len(new), size):
-            found = await self._look(http, new[start : start + size], mailbox_id, looked_at)
+            found = await self._look(new[start : start + size], mailbox_id, looked_at, ctx)
             if start + size < len(new):
                 halfway = Bookmark(account=account_id).model_dump() if mark is None or not mark.state else cursor
                 yield Batch(tuple(found), halfway, account_id)
@@ -117,10 +130,32 @@ class JmapConnector:
                 yield Batch(tuple(found), done, account_id, looked_at)
         if not new:
             yield Batch((), done, account_id, looked_at)
+        self._recent.clear()
 
-    async def _look(self, http: Http, ids: Sequence[str], mailbox_id: str, looked_at: datetime) -> list[Found]:
-        listed = await emails(self._client, http, ids, Email.LISTED)
-        found = [found_of(email, looked_at) for email in listed.list if mailbox_id in email.mailbox_ids]
+    async def list(self, stream: Stream, since: datetime | None, ctx: PassContext) -> AsyncIterator[Listed]:
+        """What the mailbox holds, by `receivedAt`; of what the ledger knows the ids alone are asked for."""
+        looked_at = ctx.now()
+        mailbox_id = await self._mailbox_id(stream, ctx)
+        account_id = await self._client.account_id(ctx)
+        news = await everything(self._client, ctx, mailbox_id, since)
+        for start in range(0, max(len(news.ids), 1), LISTED_MAX):
+            some = news.ids[start : start + LISTED_MAX]
+            known = await _known(account_id, some, ctx)
+            new = [name for name in some if name not in known]
+            found: list[Found] = []
+            for at in range(0, len(new), self._config.batch_messages):
+                found += await self._look(new[at : at + self._config.batch_messages], mailbox_id, looked_at, ctx)
+            yield Listed(
+                tuple(one for one in found if since is None or one.arrived_at >= since),
+                known=tuple(name for name in some if name in known),
+                epoch=account_id,
+            )
+
+    async def _look(
+        self, ids: Sequence[str], mailbox_id: str, looked_at: datetime, ctx: PassContext
+    ) -> Sequence[Found]:
+        listed = await emails(self._client, ctx, ids, Email.LISTED)
+        found = [found_of(email, looked_at) for email in listed if mailbox_id in email.mailbox_ids]
         return sorted(found, key=lambda one: (one.arrived_at, one.external_id))
 
     # -- content
@@ -128,53 +163,69 @@ class JmapConnector:
     async def fetch(self, stream: Stream, epoch: str, ids: Sequence[str], ctx: PassContext) -> Mapping[str, Content]:
         """The content of these mails, from their bytes as they were received."""
         del stream, epoch
-        http = _http(ctx)
         limit_bytes = min(self._config.max_message_bytes or ctx.size_limit_bytes, ctx.size_limit_bytes)
-        contents: dict[str, Content] = {}
-        size = (await self._client.session(http)).capabilities.core.max_objects_in_get
-        for start in range(0, len(ids), size):
-            listed = await emails(self._client, http, ids[start : start + size], ("id", "blobId", "size"))
-            contents.update({name: Gone("the server has it no more") for name in listed.not_found})
-            for email in listed.list:
-                contents[email.id] = await self._load(http, email, limit_bytes)
+        contents: dict[str, Content] = {name: Gone("the server has it no more") for name in ids}
+        for email in await emails(self._client, ctx, ids, ("id", "blobId", "size")):
+            contents[email.id] = await self._load(ctx, email, limit_bytes)
         return contents
 
-    async def _load(self, http: Http, email: Email, limit_bytes: int) -> Content:
+    async def _load(self, ctx: PassContext, email: Email, limit_bytes: int) -> Content:
         if email.size > limit_bytes:
-            return await self._beginning(http, email)
+            return await by_parts(self._client, ctx, email)
         try:
-            raw = await self._client.blob(http, email.blob_id, limit_bytes)
+            raw = await self._client.blob(ctx, email.blob_id, limit_bytes)
         except TemporaryError as error:
             if error.code != "http.too_large":
                 raise
-            return await self._beginning(http, email)  # its size was a lie
-        return Gone("the server has it no more") if raw is None else understand(raw, limit_bytes=limit_bytes)
-
-    async def _beginning(self, http: Http, email: Email) -> Content:
-        """A mail over the size limit: its header as it stands, and the text as the server decodes it."""
-        more: dict[str, Json] = {"fetchTextBodyValues": True, "maxBodyValueBytes": OVERSIZE_TEXT_BYTES}
-        listed = await emails(self._client, http, (email.id,), Email.BEGINNING, **more)
-        if not listed.list:
+            return await by_parts(self._client, ctx, email)  # its size was a lie
+        if raw is None:
             return Gone("the server has it no more")
-        (whole,) = listed.list
-        kept = [line for line in whole.headers if not line.name.lower().startswith("content-")]
-        header = "".join(f"{line.name}:{line.value.rstrip()}\r\n" for line in kept)
-        text = "\r\n\r\n".join(value.value for value in whole.body_values.values())
-        raw = f"{header}Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n{text}"
-        return understand(raw.encode("utf-8", "replace"), full_size=max(email.size, len(raw) + 1))
+        content = understand(raw, limit_bytes=limit_bytes)
+        if isinstance(content, Message) and content.attachments:
+            self._recent.keep(email.id, raw)
+        return content
+
+    async def open_attachment(
+        self, stream: Stream, epoch: str, external_id: str, attachment: Attachment, ctx: PassContext
+    ) -> AsyncIterator[bytes]:
+        """A file of a mail that was just loaded from what is at hand; of any other one its part alone."""
+        del stream, epoch
+        raw = self._recent.get(external_id)
+        if raw is None:
+            async for piece in open_part(self._client, ctx, external_id, attachment):
+                for some in pieces(piece):
+                    yield some
+            return
+        data = await in_thread(partial(open_file, raw, attachment.ref), name="jmap-file")
+        if data is None:
+            raise part_missing(attachment)
+        for piece in pieces(data):
+            yield piece
+
+    # -- signing in
+
+    async def begin_sign_in(self, ctx: PassContext) -> SignIn | None:
+        """Starts a sign-in by OAuth. Raises ConfigError where the mailbox has a password or a token."""
+        return await self._client.oauth.tokens(ctx).begin_sign_in()
+
+    async def continue_sign_in(self, answer: str, ctx: PassContext) -> SignIn | None:
+        """One try to finish it."""
+        return await self._client.oauth.tokens(ctx).continue_sign_in(answer)
 
     async def aclose(self) -> None:
         """Forgets the session; there is no connection of its own."""
         self._client.forget()
+        self._recent.clear()
 
     # -- check
 
     async def check(self, ctx: PassContext) -> Sequence[Finding]:
         """Session, sign-in, and every mailbox with what it holds."""
         try:
-            session = await self._client.session(_http(ctx))
-            account_id = await self._client.account_id(_http(ctx))
+            session = await self._client.session(ctx)
+            account_id = await self._client.account_id(ctx)
             found = await self._places(ctx)
+            await self._client.must_reach(ctx)
         except InboxSyncError as error:
             return [_finding(error)]
         name = session.accounts[account_id].name if account_id in session.accounts else ""
@@ -194,19 +245,11 @@ class JmapConnector:
         return findings
 
 
-async def _unknown(epoch: str, news: News, ctx: PassContext) -> list[str]:
-    new: list[str] = []
-    for start in range(0, len(news.ids), KNOWN_AT_ONCE):
-        some = news.ids[start : start + KNOWN_AT_ONCE]
-        known = await ctx.known(epoch, some)
-        new += [name for name in some if name not in known]
-    return new
-
-
-def _http(ctx: PassContext) -> Http:
-    if ctx.http is None:
-        raise ConfigError("This connector needs an HTTP client in its context.", code="jmap.no_http")
-    return ctx.http
+async def _known(epoch: str, ids: Sequence[str], ctx: PassContext) -> frozenset[str]:
+    known: set[str] = set()
+    for start in range(0, len(ids), KNOWN_AT_ONCE):
+        known |= await ctx.known(epoch, ids[start : start + KNOWN_AT_ONCE])
+    return frozenset(known)
 
 
 def _finding(error: InboxSyncError) -> Finding:

@@ -104,19 +104,41 @@ class HeaderLine(_Shape):
 
 
 class BodyValue(_Shape):
-    """The text of a part, decoded by the server."""
+    """The text of a part, decoded by the server, and whether it was cut."""
 
     value: str = ""
+    is_truncated: bool = Field(False, alias="isTruncated")
+
+
+class BodyPart(_Shape):
+    """A part (RFC 8621 §4.1.4). `size` counts its bytes decoded, as the blob holds them; multiparts have no blob."""
+
+    FIELDS: ClassVar[tuple[str, ...]] = (
+        *("partId", "blobId", "size", "name", "type", "charset", "disposition", "cid", "subParts"),
+    )
+
+    part_id: str | None = Field(None, alias="partId")
+    blob_id: str | None = Field(None, alias="blobId")
+    size: int = 0
+    name: str | None = None
+    type: str = ""
+    charset: str | None = None
+    disposition: str | None = None
+    cid: str | None = None
+    sub_parts: tuple[BodyPart, ...] | None = Field(None, alias="subParts")
 
 
 class Email(_Shape):
-    """RFC 8621 §4, in the forms that `LISTED` and `BEGINNING` ask for."""
+    """RFC 8621 §4, in the forms that `LISTED`, `PARTS` and `STRUCTURE` ask for."""
 
     LISTED: ClassVar[tuple[str, ...]] = (
         *("id", "blobId", "size", "receivedAt", "mailboxIds"),
         *("header:Message-ID:all", "header:Date:all", "header:From:all", "header:Subject:all"),
     )
-    BEGINNING: ClassVar[tuple[str, ...]] = ("id", "size", "headers", "bodyValues", "textBody")
+    PARTS: ClassVar[tuple[str, ...]] = (
+        *("id", "size", "headers", "bodyValues", "textBody", "htmlBody", "bodyStructure"),
+    )
+    STRUCTURE: ClassVar[tuple[str, ...]] = ("id", "blobId", "size", "bodyStructure")
 
     id: str
     blob_id: str = Field("", alias="blobId")
@@ -129,6 +151,9 @@ class Email(_Shape):
     subject: tuple[str, ...] = Field((), alias="header:Subject:all")
     headers: tuple[HeaderLine, ...] = ()
     body_values: dict[str, BodyValue] = Field(default_factory=dict, alias="bodyValues")
+    text_body: tuple[BodyPart, ...] = Field((), alias="textBody")
+    html_body: tuple[BodyPart, ...] = Field((), alias="htmlBody")
+    body_structure: BodyPart | None = Field(None, alias="bodyStructure")
 
 
 class Emails(_Shape):

@@ -63,6 +63,7 @@ _SHOWN: dict[str, str] = {
     "source.inbox": '"main"',
     "source.badge": '"Support"',
     "imap.oauth": '{ provider = "microsoft", client_id = "…" }',
+    "jmap.oauth": '{ provider = "custom", client_id = "…", authorize_url = "https://…", token_url = "https://…" }',
     "pop3.oauth": '{ provider = "microsoft", client_id = "…" }',
     "pop3.port": "995",
 }

@@ -68,6 +68,16 @@ async def test_more_changes_than_fit_into_one_answer_all_come() -> None:
         assert sorted(await texts(reading)) == [f"mail {number}" for number in range(10)]
 
 
+async def test_a_server_that_promises_more_changes_without_end_is_left_alone(server: ScriptedJmap) -> None:
+    server.add(mail("old"))
+    reading = reader(server)
+    await texts(reading)
+    server.add(mail("new"))
+    server.says_more = True
+    assert await texts(reading) == ["new"]
+    assert len(server.calls) < 30
+
+
 async def test_a_mail_that_moves_into_a_mailbox_is_found_there(server: ScriptedJmap) -> None:
     elsewhere = server.add(mail("moved"), mailbox="C")
     reading = reader(server)
@@ -126,8 +136,8 @@ async def test_ten_thousand_mails_are_listed_page_by_page(server: ScriptedJmap) 
     for stream in await reading.connector.streams(reading.context()):
         async for batch in reading.connector.poll(stream, None, reading.context(stream)):
             found += len(batch.found)
-            assert len(batch.found) <= 50, "no more than the server gives in one answer"
     assert found == 10_000
+    assert max(map(len, server.asked)) == 50, "no more than the server gives in one answer"
 
 
 async def test_the_fingerprint_is_that_of_the_same_mail_over_imap(server: ScriptedJmap) -> None:

@@ -110,6 +110,11 @@ class Cyrus:
         patch: Json = {"mailboxIds": {self.mailbox_id(user, mailbox): True}}
         self.call(user, "Email/set", {"accountId": self._account(user), "update": {email_id: patch}})
 
+    def put_again(self, user: str, email_id: str, mailbox: str) -> None:
+        """Puts a mail into one more mailbox."""
+        patch: Json = {f"mailboxIds/{self.mailbox_id(user, mailbox)}": True}
+        self.call(user, "Email/set", {"accountId": self._account(user), "update": {email_id: patch}})
+
     def flag(self, user: str, email_id: str) -> None:
         """Marks a mail as read."""
         patch: Json = {"keywords/$seen": True}

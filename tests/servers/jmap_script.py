@@ -11,17 +11,24 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import MIMEPart
 from email.parser import BytesHeaderParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 from sync.message import Json
 
+TEXT_MOST = 2000
+"""Characters of a text that it gives at most."""
 ARRIVAL = datetime(2026, 3, 12, 14, 3, tzinfo=UTC)
+
+Reply: TypeAlias = tuple[int, Sequence[bytes], Mapping[str, str]]
+"""Status, body, headers."""
 
 
 @dataclass
@@ -36,18 +43,27 @@ class Mail:
 
 
 class ScriptedJmap:
-    """The server; loopback, free port. `page`: how many ids it gives at most in one answer."""
+    """The server; loopback, free port. `page`: how many ids it gives at most in one answer; `most`: how many mails, and
+    `says_most` what its session claims of that. `token`: what is taken, if not everything is."""
 
     def __init__(self, *, page: int = 1000) -> None:
         self.page = page
+        self.most = self.says_most = 50
+        self.token: Callable[[str], bool] = lambda _token: True
         self.mails: dict[str, Mail] = {}
         self.log: list[tuple[int, str]] = []
         self.mailboxes: dict[str, tuple[str, str | None]] = {"A": ("Inbox", "inbox"), "B": ("Sent", "sent")}
         self.requests: list[tuple[str, str, str]] = []
         self.calls: list[str] = []
+        self.asked: list[list[str]] = []
+        """The ids of each Email/get."""
         self.status: tuple[int, dict[str, str]] | None = None
         self.session_changes: dict[str, Json] = {}
         self.before: dict[str, Callable[[], object]] = {}
+        self.says_more = False
+        self.lost_blobs: set[str] = set()
+        self.big_blobs: dict[str, int] = {}
+        """Blobs of so many million zeros."""
         self._refusals: dict[str, dict[str, Json]] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.host = f"127.0.0.1:{self._server.server_port}"
@@ -100,7 +116,7 @@ class ScriptedJmap:
 
     def session(self) -> dict[str, Json]:
         """The session resource."""
-        core: Json = {"maxObjectsInGet": 50}
+        core: Json = {"maxObjectsInGet": self.says_most}
         made: dict[str, Json] = {
             "apiUrl": "/api",
             "downloadUrl": "/blob/{accountId}/{blobId}/{name}?type={type}",
@@ -119,6 +135,9 @@ class ScriptedJmap:
             before()
         if method in self._refusals:
             return ["error", self._refusals[method], "c"]
+        ids = arguments.get("ids")
+        if isinstance(ids, list) and len(ids) > self.most:
+            return ["error", {"type": "requestTooLarge"}, "c"]
         answers = {
             "Mailbox/get": self._mailbox_get,
             "Email/get": self._email_get,
@@ -153,7 +172,7 @@ class ScriptedJmap:
         return {
             "oldState": str(since),
             "newState": str(new_state),
-            "hasMoreChanges": new_state < self.state,
+            "hasMoreChanges": new_state < self.state or self.says_more,
             "created": [mail_id for mail_id in sorted(ids) if mail_id in self.mails],
             "updated": [],
             "destroyed": [mail_id for mail_id in sorted(ids) if mail_id not in self.mails],
@@ -162,11 +181,13 @@ class ScriptedJmap:
     def _email_get(self, arguments: dict[str, Json]) -> Json:
         ids = arguments["ids"]
         assert isinstance(ids, list)
-        listed: list[Json] = [self._email(self.mails[str(one)]) for one in ids if str(one) in self.mails]
+        self.asked.append([str(one) for one in ids])
+        properties = arguments.get("properties") or []
+        listed: list[Json] = [self._email(self.mails[str(one)], properties) for one in ids if str(one) in self.mails]
         missing: list[Json] = [one for one in ids if str(one) not in self.mails]
         return {"state": str(self.state), "list": listed, "notFound": missing}
 
-    def _email(self, mail: Mail) -> Json:
+    def _email(self, mail: Mail, properties: Json) -> Json:
         header = BytesHeaderParser().parsebytes(mail.raw)
         lines: list[Json] = [{"name": name, "value": f" {value}"} for name, value in header.raw_items()]
         fields: dict[str, Json] = {
@@ -180,11 +201,41 @@ class ScriptedJmap:
             "receivedAt": mail.received_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "mailboxIds": dict.fromkeys(sorted(mail.mailboxes), True),
             "headers": lines,
-            "bodyValues": {"1": {"value": mail.raw.partition(b"\r\n\r\n")[2].decode()[:1000]}},
             **fields,
+            **(_parts(mail) if isinstance(properties, list) and "bodyStructure" in properties else {}),
         }
 
+    def blob(self, blob_id: str) -> bytes | None:
+        """A mail's bytes (`blob-m1`), or those of a part, decoded (`blob-m1-2.1`)."""
+        mail_id, _, path = blob_id.removeprefix("blob-").partition("-")
+        mail = self.mails.get(mail_id)
+        if mail is None or not path:
+            return None if mail is None else mail.raw
+        found = dict(_leaves(message_from_bytes(mail.raw, policy=policy.SMTP), ""))
+        return _content(found[path]) if path in found else None
+
     # -- the wire
+
+    def refusal(self, token: str) -> Reply | None:
+        """What every request gets just now, or one with this token."""
+        if self.status is not None:
+            return self.status[0], [], self.status[1]
+        return None if self.token(token) else (401, [], {})
+
+    def get(self, path: str) -> Reply:
+        """The session, or a blob."""
+        if path in {"/.well-known/jmap", "/session"}:
+            return 200, [json.dumps(self.session()).encode()], {}
+        blob_id = path.split("/")[3]
+        if blob_id in self.big_blobs:
+            return 200, [bytes(1_000_000)] * self.big_blobs[blob_id], {}
+        body = None if blob_id in self.lost_blobs else self.blob(blob_id)
+        return (404, [], {}) if body is None else (200, [body], {})
+
+    def post(self, calls: Sequence[tuple[str, dict[str, Json], str]]) -> Reply:
+        """Method calls."""
+        answers = [self.call(method, arguments) for method, arguments, _call in calls]
+        return 200, [json.dumps({"methodResponses": answers, "sessionState": "s1"}).encode()], {}
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         script = self
@@ -194,35 +245,85 @@ class ScriptedJmap:
 
             def do_GET(self) -> None:
                 self._note()
-                if script.status is not None:
-                    self._send(script.status[0], b"", script.status[1])
-                elif self.path in {"/.well-known/jmap", "/session"}:
-                    self._send(200, json.dumps(script.session()).encode())
-                else:
-                    mail = script.mails.get(self.path.split("/")[3].removeprefix("blob-"))
-                    self._send(404 if mail is None else 200, b"" if mail is None else mail.raw)
+                status, pieces, headers = script.refusal(self._token()) or script.get(self.path)
+                self._send(status, pieces, headers)
 
             def do_POST(self) -> None:
                 self._note()
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if script.status is not None:
-                    self._send(script.status[0], b"", script.status[1])
-                    return
-                answers = [script.call(method, arguments) for method, arguments, _call in body["methodCalls"]]
-                self._send(200, json.dumps({"methodResponses": answers, "sessionState": "s1"}).encode())
+                status, pieces, headers = script.refusal(self._token()) or script.post(body["methodCalls"])
+                self._send(status, pieces, headers)
+
+            def _token(self) -> str:
+                return self.headers.get("Authorization", "").removeprefix("Bearer ")
 
             def _note(self) -> None:
                 script.requests.append((self.command, self.path, self.headers.get("Authorization", "")))
 
-            def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+            def _send(self, status: int, pieces: Sequence[bytes], headers: Mapping[str, str]) -> None:
                 self.send_response(status)
-                for name, value in (headers or {}).items():
+                for name, value in headers.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body)))
+                self.send_header("Content-Length", str(sum(map(len, pieces))))
                 self.end_headers()
-                self.wfile.write(body)
+                for piece in pieces:
+                    self.wfile.write(piece)
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the standard library's name
                 del format, args
 
         return Handler
+
+
+def _content(part: MIMEPart) -> bytes:
+    if part.get_content_maintype() == "message":
+        nested = part.get_payload(0)
+        assert isinstance(nested, MIMEPart)
+        return nested.as_bytes()
+    content = part.get_payload(decode=True)
+    assert isinstance(content, bytes)
+    return content
+
+
+def _leaves(part: MIMEPart, path: str) -> list[tuple[str, MIMEPart]]:
+    if not part.is_multipart() or part.get_content_maintype() == "message":
+        return [(path or "1", part)]
+    children = enumerate(part.iter_parts(), 1)
+    return [leaf for number, child in children for leaf in _leaves(child, f"{path}.{number}" if path else str(number))]
+
+
+def _parts(mail: Mail) -> dict[str, Json]:
+    """The body properties of RFC 8621 §4.1.4, of mails whose text comes first."""
+    made = message_from_bytes(mail.raw, policy=policy.SMTP)
+
+    def structure(part: MIMEPart, path: str) -> Json:
+        if part.is_multipart() and part.get_content_maintype() != "message":
+            children = enumerate(part.iter_parts(), 1)
+            below = [structure(child, f"{path}.{number}" if path else str(number)) for number, child in children]
+            return {"partId": None, "blobId": None, "type": part.get_content_type(), "subParts": below}
+        name = path or "1"
+        return {
+            "partId": name,
+            "blobId": f"blob-{mail.id}-{name}",
+            "size": len(_content(part)),
+            "name": part.get_filename(),
+            "type": part.get_content_type(),
+            "charset": part.get_content_charset(),
+            "disposition": part.get_content_disposition(),
+            "cid": part.get("Content-ID"),
+            "subParts": None,
+        }
+
+    leaves = _leaves(made, "")
+    texts = [(path, part) for path, part in leaves if part.get_content_maintype() == "text" and not part.get_filename()]
+    plain = [one for one in texts if one[1].get_content_type() == "text/plain"] or texts
+    values: dict[str, Json] = {}
+    for path, part in plain:
+        text = _content(part).decode("utf-8", "replace")
+        values[path] = {"value": text[:TEXT_MOST], "isTruncated": len(text) > TEXT_MOST}
+    return {
+        "bodyStructure": structure(made, ""),
+        "textBody": [structure(part, path) for path, part in plain],
+        "htmlBody": [structure(part, path) for path, part in texts if part.get_content_type() == "text/html"],
+        "bodyValues": values,
+    }
