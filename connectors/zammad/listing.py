@@ -110,7 +110,7 @@ class Lists:
     ) -> Sequence[TicketRow]:
         params: dict[str, str | int] = {
             "condition[ticket.updated_at][operator]": "after (absolute)",
-            "condition[ticket.updated_at][value]": since.astimezone(UTC).isoformat(timespec="milliseconds"),
+            "condition[ticket.updated_at][value]": since.astimezone(UTC).isoformat(timespec="milliseconds")[:23] + "Z",
             "sort_by": "updated_at,id",
             "order_by": "asc,asc",
             "expand": "true",
@@ -141,7 +141,9 @@ class Lists:
         self, mark: Json, since: datetime | None, ctx: PassContext, *, needs: str
     ) -> AsyncIterator[tuple[Sequence[Article], Json]]:
         """Articles whose ids are new (at first sight: written at `since` or later), the lowest first, each page with the
-        bookmark after it. The list goes by id and has no filter: where to begin is remembered, or found by halves."""
+        bookmark after it. The list goes by id and has no filter: where to begin is remembered, or found by halves. Articles
+        that are deleted meanwhile move others to a page that was read: what is more than the next look repeats is read
+        again until it stands."""
         newest = await self._articles(1, 1, ctx, needs=needs, order="desc")
         if not newest:
             return
@@ -150,7 +152,7 @@ class Lists:
         after = max(0, at.top - OVERLAP_IDS)
 
         def is_old(row: Article) -> bool:
-            return row.id <= after if at.top else since is not None and row.created_at < since
+            return row.id <= after or (since is not None and row.created_at < since)
 
         first = await self._first_page(is_old, at.page, newest[0].id, ctx)
         given: set[int] = set()
@@ -165,7 +167,8 @@ class Lists:
                 if len(rows) < ARTICLE_ROWS:
                     break
                 number += 1
-            if number == first or len(given) == before:
+            next_look_repeats = max(given, default=0) - at.top <= OVERLAP_IDS
+            if next_look_repeats or number == first or len(given) == before:
                 return
 
     async def _first_page(self, is_old: Callable[[Article], bool], hint: int, top: int, ctx: PassContext) -> int:

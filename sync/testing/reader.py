@@ -112,7 +112,7 @@ def make_context(
 @dataclass(slots=True)
 class Reader:
     """Runs passes over a connector. Cursors go through JSON text, ids it has seen are known, content is fetched where
-    the connector wants it so. `batches` keeps everything the connector said."""
+    the connector wants it so. `batches` keeps everything the connector said, `edited` what came in another version."""
 
     connector: Connector
     since: datetime | None = None
@@ -126,12 +126,18 @@ class Reader:
     batches: list[tuple[Stream, Batch]] = field(default_factory=list)
     fetched: list[str] = field(default_factory=list)
     epochs: dict[str, str] = field(default_factory=dict)
+    versions: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
+    edited: list[Arrived] = field(default_factory=list)
 
     def context(self, stream: Stream | None = None) -> PassContext:
         """The context for one stream of a pass."""
 
         async def known(epoch: str, ids: Sequence[str]) -> frozenset[str]:
             return frozenset(self.seen.get((stream.key if stream else "", epoch), set()).intersection(ids))
+
+        async def versions(epoch: str, ids: Sequence[str]) -> Mapping[str, str]:
+            held = self.versions.get((stream.key if stream else "", epoch), {})
+            return {name: held[name] for name in ids if name in held}
 
         made = make_context(
             log=self.log, since=self.since, now=self.now, size_limit_bytes=self.size_limit_bytes, http=self.http
@@ -146,6 +152,7 @@ class Reader:
             http=made.http,
             epoch=self.epochs.get(stream.key) if stream else None,
             tokens=self.tokens,
+            versions=versions,
         )
 
     async def run_pass(self) -> list[Arrived]:
@@ -190,15 +197,24 @@ class Reader:
         self.cursors[stream.key] = json.dumps(batch.cursor)
         self.epochs[stream.key] = batch.epoch
         seen = self.seen.setdefault((stream.key, batch.epoch), set())
+        held = self.versions.setdefault((stream.key, batch.epoch), {})
         new = [found for found in batch.found if found.external_id not in seen]
+        edits = [
+            found
+            for found in batch.found
+            if found.external_id in seen and held.get(found.external_id, found.version) != found.version
+        ]
         seen.update(found.external_id for found in new)
-        wanted = [found.external_id for found in new if found.content is None]
+        held.update({found.external_id: found.version for found in batch.found if found.version})
+        wanted = [found.external_id for found in [*new, *edits] if found.content is None]
         contents: dict[str, Content] = {}
         if wanted and isinstance(self.connector, Fetches):
             self.fetched += wanted
             contents = dict(await self.connector.fetch(stream, batch.epoch, wanted, self.context(stream)))
-        return [
-            Arrived(stream, batch.epoch, found, found.content or contents.get(found.external_id))
-            for found in new
+        came = {
+            found.external_id: Arrived(stream, batch.epoch, found, found.content or contents.get(found.external_id))
+            for found in [*new, *edits]
             if not isinstance(contents.get(found.external_id), Gone)
-        ]
+        }
+        self.edited += [came[found.external_id] for found in edits if found.external_id in came]
+        return [came[found.external_id] for found in new if found.external_id in came]

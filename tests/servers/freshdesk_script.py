@@ -77,6 +77,7 @@ class ScriptedFreshdesk(ScriptedService):
         self.last_page = LAST_PAGE
         self.sees_agents = True
         self.scope = 1
+        self.picture = "<img src='https://files.example.net/1?signature=one'>"
         self.before_page: Callable[[int], object] | None = None
         self._stored: dict[int, tuple[str, bytes, str]] = {}
         self._ids = count(1)
@@ -274,7 +275,7 @@ class ScriptedFreshdesk(ScriptedService):
         return {
             "id": one.id,
             "user_id": one.user,
-            "body": f"<div>{one.body}</div>",
+            "body": f"<div>{one.body}</div>{self.picture}",
             "body_text": one.body,
             "incoming": one.incoming,
             "private": one.private,

@@ -73,7 +73,8 @@ class ScriptedZammad(ScriptedService):
         self.names_tickets = True
         self.conditions = True
         self.before_page: Callable[[int], object] | None = None
-        self.users: dict[int, dict[str, Json]] = {}
+        nobody: dict[str, Json] = {"id": 1, "login": "-", "firstname": "-", "lastname": "", "email": "", "roles": []}
+        self.users: dict[int, dict[str, Json]] = {1: nobody}
         self.tickets: dict[int, Ticket] = {}
         self.articles: dict[int, Article] = {}
         self._stored: dict[int, tuple[str, bytes, str]] = {}
