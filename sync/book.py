@@ -24,6 +24,7 @@ from sync.health import InboxHealth
 from sync.inbox import outcome
 from sync.lease import HeldLease
 from sync.ledger import LeaseLost, Ledger
+from sync.meter import DELIVERY_LAG, meter
 from sync.settings import InboxSettings
 from sync.states import Reason
 
@@ -150,6 +151,8 @@ class Book:
             self._app_id = answer.app_id
             await self._ledger.call(self._ledger.inboxes.note_app_id, self._inbox, answer.app_id)
         await self._note_text(row, now, changed=answer.text_changed)
+        if not row.backfill:
+            meter.observe(DELIVERY_LAG, (now - row.order.arrived_at).total_seconds(), self._inbox)
         log.info("delivery.sent", delivery=row.delivery_id, message=row.message_id, request_id=answer.request_id)
         return None
 

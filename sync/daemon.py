@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -30,11 +31,16 @@ from sync.reload import Change, difference
 from sync.runtime import Runtime
 from sync.schedule import Schedule
 from sync.show import bug_of
-from sync.watchdog import Watchdog, watchdog_seconds
+from sync.watchdog import Watchdog, still, watchdog_seconds
+
+if TYPE_CHECKING:
+    from sync.web import Gauges, WebServer
 
 log = structlog.get_logger()
 
 STATUS_SECONDS = 10.0
+STILL_SECONDS = 120.0
+"""What has not moved for so long makes `/healthz` say so."""
 
 
 def run(config_path: Path) -> int:
@@ -93,6 +99,7 @@ class Daemon:
         operator = Operator(self._loaded, self.ledger, self._clock, daemon=self)
         server = ControlServer(socket_path(self._loaded.settings), operator)
         await server.start()
+        page = await self._start_page(operator)
         try:
             await self.runtime.start()
             self.runtime.do_backfills()
@@ -114,7 +121,45 @@ class Daemon:
             async with self._reloading:  # one that is half way ends first: what entered has to be drained, too
                 await self._schedule.end()
                 await self.runtime.stop(self._grace_seconds)
+            if page is not None:
+                await page.stop()
             await server.stop()
+
+    async def _start_page(self, operator: Operator) -> WebServer | None:
+        """A page that cannot listen is told, and stops no mail."""
+        settings = self._loaded.settings.web
+        if settings is None:
+            return None
+        from sync.web import Sight, WebServer  # noqa: PLC0415  10 MB that only those need who have a page
+
+        sight = Sight(operator, self._gauges, self._stuck, lambda: self._state == "running")
+        page = WebServer(settings, sight, self._clock)
+        try:
+            await page.start()
+        except InboxSyncError as error:
+            log.error("web.not_listening", code=error.code, reason=error.sentence, next_step=error.next_step)  # noqa: TRY400  no bug of ours
+            return None
+        return page
+
+    async def _gauges(self) -> Gauges:
+        from sync.web import Gauges  # noqa: PLC0415  as above
+
+        now = self._clock.now()
+        renewed = await self.ledger.call(self.ledger.tokens.renewed_at)
+        return Gauges(
+            budgets={name: side.budget.view() for name, side in self.runtime.sides.items()},
+            token_ages={name: (now - at).total_seconds() for name, at in renewed.items()},
+            spooled_bytes=await self.ledger.call(self.ledger.messages.spooled_bytes),
+        )
+
+    def _stuck(self) -> list[str]:
+        """What should move and does not, while the daemon runs."""
+        if self._state != "running":
+            return []
+        return still(self._signs(), self._clock, STILL_SECONDS)
+
+    def _signs(self) -> Mapping[str, Callable[[], float]]:
+        return {"scheduler": lambda: self._schedule.beaten_at, "ledger": lambda: self.runtime.keeper.moved_at}
 
     def _tell_not_loaded(self) -> None:
         for name, error in self._loaded.failed_sources.items():
@@ -138,8 +183,7 @@ class Daemon:
         seconds = watchdog_seconds()
         if seconds is None:
             return None
-        signs = {"scheduler": lambda: self._schedule.beaten_at, "ledger": lambda: self.runtime.keeper.moved_at}
-        return asyncio.create_task(Watchdog(seconds, signs, self._clock).run(), name="watchdog")
+        return asyncio.create_task(Watchdog(seconds, self._signs(), self._clock).run(), name="watchdog")
 
     def _status_line(self) -> str:
         parked = [name for name, side in self.runtime.sides.items() if side.parked]

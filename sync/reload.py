@@ -56,6 +56,7 @@ def difference(old: LoadedConfig, new: LoadedConfig) -> ReloadAnswer:
         for name, was, is_now in (
             ("ledger", old.settings.ledger, new.settings.ledger),
             ("daemon", old.settings.daemon, new.settings.daemon),
+            ("web", old.settings.web, new.settings.web),
         )
         if was != is_now
     ]

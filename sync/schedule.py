@@ -19,6 +19,7 @@ from sync.clock import Clock
 from sync.errors import InboxSyncError, Interrupted
 from sync.ledger import Ledger
 from sync.listing import can_load_listed
+from sync.meter import PASSES, meter
 from sync.passes import PassReport
 from sync.push import Listener
 from sync.runtime import Runtime
@@ -220,6 +221,7 @@ class Schedule:
         report = await self._tracked(name, look)
         self._unrecorded.pop(name, None)
         if report is not None:
+            meter.count(PASSES, name, _outcome(report))
             self._plan_next(name, report)
         if name in self._listeners:
             self._listeners[name].passed(report)
@@ -271,6 +273,12 @@ class Schedule:
             if (poller := self._runtime.pollers.get(name)) is not None:
                 poller.abort()
         await asyncio.wait(late, timeout=1.0)
+
+
+def _outcome(report: PassReport) -> str:
+    if report.abandoned:
+        return "abandoned"
+    return "ok" if report.error is None else "failed"
 
 
 def _overlapped(event: object) -> None:

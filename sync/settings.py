@@ -96,6 +96,19 @@ class DaemonSettings(_Model):
     """`console` is for people, `json` for machines; `auto` is console on a terminal and json elsewhere."""
 
 
+class WebSettings(_Model):
+    """`[web]`: the status page, `/metrics`, `/healthz` and `/readyz`. Without this section nothing listens."""
+
+    listen: str = Field("127.0.0.1:8026", pattern=r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-fA-F:]+\]|localhost):\d{1,5}$")
+    """Address and port. Other addresses than this machine's need a password, and a proxy before them that speaks TLS."""
+    password: SecretStr | None = None
+    """Who has it may look into messages, and retry, drop, pause and resume. Without it the page shows numbers only."""
+    hosts: tuple[str, ...] = ()
+    """Names under which browsers reach the page, where that is not its address: "status.example.com"."""
+    session_hours: float = Field(12.0, gt=0, le=168)
+    """How long a login holds."""
+
+
 class InboxSettings(_Model):
     """`[inbox.NAME]`: one Wix site's Inbox."""
 
@@ -305,5 +318,6 @@ class Settings(_Model):
 
     ledger: LedgerSettings = LedgerSettings()
     daemon: DaemonSettings = DaemonSettings()
+    web: WebSettings | None = None
     inbox: dict[str, InboxSettings] = Field(default_factory=dict)
     sources: dict[str, SourceSettings] = Field(default_factory=dict)

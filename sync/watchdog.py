@@ -32,9 +32,15 @@ def watchdog_seconds(environ: Mapping[str, str] = os.environ, pid: int | None = 
     return seconds if seconds > 0 else None
 
 
+def still(moved_at: Mapping[str, Callable[[], float]], clock: Clock, seconds: float) -> list[str]:
+    """What has not moved for so long. `moved_at` gives, for each thing, when it last did, by the clock's elapsed seconds."""
+    now = clock.elapsed_seconds()
+    return [name for name, last in moved_at.items() if now - last() > seconds]
+
+
 class Watchdog:
-    """Tells systemd that all is moving, as long as it is. `moved_at` gives, for each thing that has to move, when it
-    last did, by the clock's elapsed seconds; it may stand still for `every_seconds`."""
+    """Tells systemd that all is moving, as long as it is. Each thing that has to move (see `still`) may stand still for
+    `every_seconds`."""
 
     def __init__(
         self,
@@ -57,8 +63,7 @@ class Watchdog:
 
     def feed(self) -> bool:
         """Tells systemd, unless something stands still; what it is, is logged once."""
-        now = self._clock.elapsed_seconds()
-        stuck = [name for name, moved_at in self._moved_at.items() if now - moved_at() > self._every_seconds]
+        stuck = still(self._moved_at, self._clock, self._every_seconds)
         if stuck and stuck != self._stuck:
             log.error("watchdog.not_fed", stuck=stuck, after_seconds=self._every_seconds)
         elif self._stuck and not stuck:

@@ -30,7 +30,7 @@ def list_connectors(as_json: AsJson = False) -> None:
         print_json({"connectors": [_brief(entry) for entry in entries]})
         return
     from sync.cli.tables import Column, console, faults, state, table
-    from sync.cli.words import plain
+    from sync.words import plain
 
     shown = table(Column("CONNECTOR", 20), Column("STATE", 12), Column("PACKAGE"), Column("WHAT IT READS", fold=True))
     for entry in entries:

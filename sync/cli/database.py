@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sync.cli.invocation import AsJson, invocation_of, print_json
-from sync.cli.words import plain
+from sync.words import plain
 
 if TYPE_CHECKING:
     from sync.answers import DbAnswer, DbCopyAnswer

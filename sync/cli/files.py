@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from sync.cli.words import plain
+from sync.words import plain
 
 if TYPE_CHECKING:
     from sync.connector import Connector

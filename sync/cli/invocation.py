@@ -71,7 +71,7 @@ def print_json(document: object) -> None:
 
 def report(error: InboxSyncError, *, as_json: bool = False) -> int:
     """Tells an error on standard error (and as a document on standard output with `as_json`). Returns the exit code."""
-    from sync.cli.words import plain
+    from sync.words import plain
 
     problems = [str(problem) for problem in getattr(error, "problems", ())]
     exit_code = _EXIT_CODES.get(error.code, error.exit_code)

@@ -50,7 +50,7 @@ def _known_reason(value: str | None) -> str | None:
 
 
 def _moment(value: str | None) -> str | None:
-    from sync.cli.words import since
+    from sync.words import since
 
     if value is None:
         return None

@@ -85,7 +85,7 @@ def audit(
 
 
 def _moment(text: str | None) -> str | None:
-    from sync.cli.words import since
+    from sync.words import since
 
     if text is None:
         return None

@@ -28,7 +28,7 @@ def shown(command: str) -> Iterator[OnProgress]:
     from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
 
-    from sync.cli.words import plain
+    from sync.words import plain
 
     bars = Bars(
         SpinnerColumn(),
@@ -65,7 +65,7 @@ def _spoken() -> OnProgress:
 
 def _sentence(sentence: str) -> str:
     """What came from outside, without control characters; a capital first."""
-    from sync.cli.words import plain
+    from sync.words import plain
 
     cleaned = plain(sentence)
     return cleaned[:1].upper() + cleaned[1:]

@@ -6,10 +6,10 @@ from rich.console import Console
 from rich.text import Text
 
 from sync.cli.tables import indented, say
-from sync.cli.words import plain
 from sync.config.example import describe_keys
 from sync.connector import Connector
 from sync.registry import Entry
+from sync.words import plain
 
 
 def show_connector(out: Console, entry: Entry, connector: type[Connector]) -> None:

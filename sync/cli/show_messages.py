@@ -17,8 +17,8 @@ from sync.answers import (
     MoveAnswer,
 )
 from sync.cli.tables import WIDE, Column, faults, indented, say, state, table
-from sync.cli.words import exact, local, plain
 from sync.message import Json
+from sync.words import exact, local, plain
 
 
 def show_messages(out: Console, answer: MessageListAnswer) -> None:

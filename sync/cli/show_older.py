@@ -7,7 +7,7 @@ from rich.text import Text
 
 from sync.answers import AuditAnswer, AuditLine, BackfillAnswer
 from sync.cli.tables import Column, faults, indented, say, table
-from sync.cli.words import local, plain, reasons, span
+from sync.words import local, plain, reasons, span
 
 _STATES = {
     "listing": "is being listed",

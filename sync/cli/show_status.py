@@ -8,7 +8,7 @@ from rich.text import Text
 from sync.answers import CheckAnswer, FaultAnswer, InboxAnswer, SourceAnswer, SourceListAnswer, StatusAnswer
 from sync.cli.show_older import backfill_line
 from sync.cli.tables import WIDE, Column, faults, indented, numbers, say, state, table
-from sync.cli.words import ago, count, local, plain, reasons
+from sync.words import ago, count, local, plain, reasons
 
 
 def show_status(out: Console, answer: StatusAnswer) -> None:

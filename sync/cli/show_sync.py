@@ -6,7 +6,7 @@ from rich.console import Console
 
 from sync.answers import FaultAnswer, PreviewAnswer, SyncAnswer, SyncSourceAnswer
 from sync.cli.tables import WIDE, Column, faults, numbers, say, state, table
-from sync.cli.words import count, local, plain, reasons, span
+from sync.words import count, local, plain, reasons, span
 
 
 def show_sync(out: Console, answer: SyncAnswer) -> None:

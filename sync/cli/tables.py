@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sync.answers import FaultAnswer
-from sync.cli.words import plain
+from sync.words import plain
 
 PIPED_WIDTH = 120
 """Columns when standard output is no terminal and COLUMNS says nothing."""

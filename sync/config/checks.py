@@ -122,3 +122,13 @@ def has_password(url: str) -> bool:
         return bool(urlsplit(url).password)
     except ValueError:
         return False
+
+
+def web_address(listen: str, *, has_password: bool) -> str:
+    """Other machines may reach the page only behind a password; and a port is a number up to 65535."""
+    host, _, port = listen.rpartition(":")
+    if not 0 <= int(port) <= 65_535:
+        return "a port is a number from 0 to 65535"
+    if not _is_loopback(host.strip("[]")) and not has_password:
+        return 'another address than this machine\'s own needs a password: password = { credential = "web_password" }'
+    return ""

@@ -18,7 +18,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from sync.connector import Connector
-from sync.settings import DaemonSettings, InboxSettings, LedgerSettings, SourceSettings
+from sync.settings import DaemonSettings, InboxSettings, LedgerSettings, SourceSettings, WebSettings
 
 WIDTH = 100
 
@@ -60,6 +60,8 @@ _SHOWN: dict[str, str] = {
     "inbox.app_id": '"…"',
     "inbox.app_secret": '{ credential = "wix_app_secret" }',
     "inbox.instance_id": '"…"',
+    "web.hosts": '["status.example.com"]',
+    "web.password": '{ credential = "web_password" }',
     "source.inbox": '"main"',
     "source.badge": '"Support"',
     "imap.oauth": '{ provider = "microsoft", client_id = "…" }',
@@ -118,6 +120,8 @@ def example_text(connectors: Mapping[str, type[Connector]]) -> str:
     lines = [_HEAD.rstrip("\n")]
     lines += _section("ledger", "The SQL database that remembers every message.", LedgerSettings, "ledger", live=True)
     lines += _section("daemon", "The process.", DaemonSettings, "daemon", live=True)
+    about_web = "The status page, /metrics, /healthz and /readyz. Without this section nothing listens."
+    lines += _section("web", about_web, WebSettings, "web", live=False)
     about_inbox = "One Wix site's Inbox; there may be several, each with a name of its own."
     lines += _section("inbox.main", about_inbox, InboxSettings, "inbox", live=True)
     order = sorted(connectors, key=lambda name: (name != _FIRST, name))
@@ -127,7 +131,7 @@ def example_text(connectors: Mapping[str, type[Connector]]) -> str:
 
 
 def _section(header: str, about: str, model: type[BaseModel], group: str, *, live: bool) -> list[str]:
-    lines = ["", *_comment(about), f"[{header}]"]
+    lines = ["", *_comment(about), f"{'' if live else '#'}[{header}]"]
     for key in describe_keys(group, model):
         lines += _key(key, group, live=live)
     return lines

@@ -24,6 +24,7 @@ from sync.http import Answered, Evidence, Exchange, Failed, HttpClient, HttpLimi
 from sync.inbox.auth import TOKEN_PATH, ApiKeyAuth, AppAuth, Auth, Signature
 from sync.inbox.errors import NO_INBOX_CODES, Fault, fault_of, refusal, request_id_of, unreachable, unreadable
 from sync.message import Json
+from sync.meter import API_CALLS, meter
 from sync.settings import InboxSettings
 
 log = structlog.get_logger()
@@ -179,6 +180,8 @@ class Calls:
             limits=limits or self._limits,
             evidence=evidence,
         )
+        outcome = "no_answer" if isinstance(exchange, Failed) else str(exchange.status)
+        meter.count(API_CALLS, self.name, what, outcome)
         if isinstance(exchange, Failed):
             log.warning(
                 "inbox.no_answer",

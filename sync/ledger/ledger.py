@@ -26,6 +26,7 @@ from sync.ledger.participants import Participants
 from sync.ledger.sources import Sources
 from sync.ledger.streams import Streams
 from sync.ledger.tokens import Tokens
+from sync.meter import LEDGER, meter
 from sync.settings import LedgerSettings
 
 P = ParamSpec("P")
@@ -108,7 +109,12 @@ class Ledger:
         it is committed (or not) all the same, and only its answer is lost."""
         context = contextvars.copy_context()
         work = functools.partial(context.run, functools.partial(method, *args, **kwargs))
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            return await loop.run_in_executor(self._threads, work)
+        finally:
+            meter.observe(LEDGER, loop.time() - began)
 
     def close(self) -> None:
         """Waits for running transactions, closes the connections, gives the lock back."""

@@ -28,6 +28,12 @@ class Tokens(Repository):
         row = tx.execute(query).one_or_none()
         return (None, 0) if row is None else (row[0], row[1])
 
+    @reads
+    def renewed_at(self, tx: Connection) -> dict[str, datetime]:
+        """When the tokens of each source were last renewed."""
+        query = select(schema.sources.c.name, _T.updated_at).join(schema.sources, schema.sources.c.id == _T.source_id)
+        return {row[0]: row[1] for row in tx.execute(query)}
+
     @writes
     def save(self, tx: Connection, source: str, value: str, version: int, now: datetime) -> bool:
         """Keeps a value in the place of that version. False: another one was kept meanwhile, and stays. Raises

@@ -108,6 +108,20 @@ class Daemon:
         return code
 
 
+def page_port(daemon: Daemon) -> int:
+    """Where a daemon's page listens (`[web]` with port 0)."""
+    lines: list[dict[str, object]] = []
+
+    def listens() -> bool:
+        lines[:] = [json.loads(line) for line in daemon.log().splitlines() if '"web.listening"' in line]
+        return bool(lines)
+
+    daemon.wait_for(listens, "the page listens")
+    port = lines[0]["port"]
+    assert isinstance(port, int)
+    return port
+
+
 def write_config(
     folder: Path,
     sandbox: Sandbox,

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, expect
 
 from sync.sandbox import DEFAULT_SITE_ID, Sandbox
 from sync.sandbox.values import as_text
-from tests.needs import require
 from tests.unit.sandbox_wire import Wire, send_body
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
@@ -20,24 +19,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 OTHER_SITE = "5a9d0b00-0000-4000-8000-000000000002"
 DESK = (1280, 820)
 PHONE = (390, 844)
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = require("chromium", package="chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

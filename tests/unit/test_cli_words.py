@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from sync.answers import FindingAnswer, check_exit_code, worst_exit_code
-from sync.cli.words import ago, count, plain, reasons, since, span
+from sync.words import ago, count, plain, reasons, since, span
 
 NOW = "2026-11-23T07:00:00+00:00"
 
