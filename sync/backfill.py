@@ -178,13 +178,15 @@ class Backfiller:
         poller = self._poller
         ctx = poller.terms.context(source, place.row)
         done: list[Seen] = []
+        room = await poller.fetcher.spooler.room()
         for one in seen:
             if not has_files(one):
                 done.append(one)
                 continue
             async with poller.turn():
                 try:
-                    done += await poller.fetcher.with_files(place.stream, place.row.epoch or "", [one], ctx)
+                    epoch = place.row.epoch or ""
+                    done.append(await poller.fetcher.with_files(place.stream, epoch, one, ctx, room))
                 except TemporaryError as error:
                     log.warning("backfill.files_not_loaded", source=source.name, id=one.external_id, code=error.code)
                     done.append(replace(one, content=None))

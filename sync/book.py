@@ -17,7 +17,7 @@ from sync.budget import Budget
 from sync.clock import Clock
 from sync.conversations import Conversations
 from sync.decide import RetryRules, retry_after_refusal
-from sync.delivery import Accepted, Change, Intent, NotWritten, Refused, Unclear, Waiting
+from sync.delivery import Accepted, Change, Intent, NotWritten, Refused, Unclear, Uploaded, Waiting
 from sync.errors import AuthError, InboxSyncError, LedgerError, Scope, TemporaryError
 from sync.group import Group
 from sync.health import InboxHealth
@@ -75,7 +75,7 @@ class Book:
         self._conversations = conversations
         self._signals = signals
         self._clock = clock
-        self._recorder: Group[Change, bool] = Group(self._commit, most=group_rows)
+        self._recorder: Group[Change | Uploaded, bool] = Group(self._commit, most=group_rows)
         self._rules = RetryRules(settings.retry_first_seconds, settings.lane_hold_seconds, settings.max_attempts)
         self._to_renew: set[int] = set()
         self._unchanged_in_a_row = 0
@@ -85,6 +85,10 @@ class Book:
     async def intend(self, intent: Intent) -> bool:
         """Commits the intent to send. False when the ledger does not allow it."""
         return await self._recorder.ask(intent)
+
+    async def remember(self, uploaded: Uploaded) -> None:
+        """Commits what the Inbox calls files, with whatever else is to be recorded now."""
+        await self._recorder.ask(uploaded)
 
     async def drain(self) -> None:
         """Waits until everything asked for is recorded."""
@@ -231,7 +235,7 @@ class Book:
                 log.warning("deliver.ledger_unavailable", inbox=self._inbox, code=error.code)
                 await self._clock.sleep(LEDGER_PAUSE_SECONDS)
 
-    async def _commit(self, changes: Sequence[Change]) -> Sequence[bool]:
+    async def _commit(self, changes: Sequence[Change | Uploaded]) -> Sequence[bool]:
         try:
             return await self._ledger.call(
                 self._ledger.deliveries.commit, self._lease.ref, list(changes), self._clock.now()

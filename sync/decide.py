@@ -55,11 +55,14 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Content known, and with it the direction and who it is delivered to. `hold`: its deliveries wait for an operator."""
+    """Content known, and with it the direction and who it is delivered to. `hold`: its deliveries wait for an operator.
+    `files`: the bytes of files that go into the ledger together with the message, which names the n-th of them (counted
+    from 1) as `spooled` -n."""
 
     message: Message
     participants: tuple[Participant, ...]
     hold: Hold | None = None
+    files: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from sync.group import Group
 from sync.health import InboxHealth
 from sync.inbox import InboxClient, outcome
 from sync.lease import HeldLease
-from sync.ledger import LeaseLost, Ledger
+from sync.ledger import LeaseLost, Ledger, ToSend
 from sync.message import Direction, Json, Message
 from sync.render import RenderContext, canonical_hash, media_items, render, renew_files
 from sync.resolve import RESOLVERS, Resolver
@@ -108,9 +108,14 @@ class Deliverer:
             clock=clock,
         )
         self._uploader = Uploader(
-            inbox, client=client, ledger=ledger, max_attempts=settings.max_upload_attempts, clock=clock
+            inbox,
+            client=client,
+            ledger=ledger,
+            remember=self._book.remember,
+            max_attempts=settings.max_upload_attempts,
+            clock=clock,
         )
-        self._contents: Group[int, Message | None] = Group(self._load_contents, most=CONTENTS_AT_ONCE)
+        self._contents: Group[int, ToSend | None] = Group(self._load_contents, most=CONTENTS_AT_ONCE)
         self._sending: set[asyncio.Task[None]] = set()
         self._resolving: set[asyncio.Task[None]] = set()
         self._waiting_for_token: set[asyncio.Task[None]] = set()
@@ -321,18 +326,20 @@ class Deliverer:
     def _may_go_on(self) -> bool:
         return not self._stopping and self._health.parked is None and self._lease.valid()
 
-    async def _content(self, row: Waiting) -> Message | None:
+    async def _content(self, row: Waiting) -> ToSend | None:
         """The message, as far as it is needed and still there: a frozen request without files needs none."""
         if row.request is not None and not media_items(json.loads(row.request)):
             return None
         return await self._contents.ask(row.message_id)
 
-    async def _upload(self, row: Waiting, message: Message | None) -> Uploads | MessageError | None:
+    async def _upload(self, row: Waiting, content: ToSend | None) -> Uploads | MessageError | None:
         """The message's files, uploaded; None when that cannot be now, which concerns the whole inbox."""
-        if message is None:
+        if content is None:
             return Uploads()
         try:
-            uploads = await self._uploader.ready(row.message_id, message, last_try=self._book.is_last_try(row))
+            uploads = await self._uploader.ready(
+                row.message_id, content.message, content.files, last_try=self._book.is_last_try(row)
+            )
         except AuthError as error:
             await self._health.failed(error)
             return None
@@ -348,11 +355,11 @@ class Deliverer:
     async def _attempt(self, row: Waiting) -> Waiting | None:
         """One attempt. Returns the row as it waits on, None when it is not pending any more."""
         try:
-            message = await self._content(row)
-            uploads = await self._upload(row, message)
+            content = await self._content(row)
+            uploads = await self._upload(row, content)
             if uploads is None or not self._may_go_on():
                 return row
-            prepared = await self._prepare(row, message, uploads)
+            prepared = await self._prepare(row, None if content is None else content.message, uploads)
         except (LedgerError, TemporaryError):
             raise
         except Exception:
@@ -441,15 +448,15 @@ class Deliverer:
             refused_files=uploads.refused,
         )
 
-    async def _load_contents(self, message_ids: Sequence[int]) -> Sequence[Message | None]:
+    async def _load_contents(self, message_ids: Sequence[int]) -> Sequence[ToSend | None]:
         wanted = set(message_ids)
         try:
-            found = await self._ledger.call(self._ledger.messages.contents, wanted)
+            found = await self._ledger.call(self._ledger.messages.to_send, wanted)
         except ValueError:  # one of them cannot be understood (pydantic): it must not take the others with it
             found = {}
             for message_id in wanted:
                 with suppress(ValueError):
-                    found |= await self._ledger.call(self._ledger.messages.contents, [message_id])
+                    found |= await self._ledger.call(self._ledger.messages.to_send, [message_id])
         return [found.get(message_id) for message_id in message_ids]
 
 

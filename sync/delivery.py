@@ -196,5 +196,14 @@ class Settled:
     why_held: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """The Inbox has these files of a message since `at`: the ledger's number of each, and what the Inbox calls it. No step
+    of a delivery; it is written with those of others, before the intent that names the files."""
+
+    files: tuple[tuple[int, str], ...]
+    at: datetime
+
+
 Change: TypeAlias = Intent | Accepted | NotWritten | Refused | Unclear | Looked | Settled
 """One recorded step of a delivery."""

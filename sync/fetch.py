@@ -34,7 +34,7 @@ from sync.mail.address import normalise_address, split_addresses
 from sync.message import Content, Found, Gone, LeftOut, Message, Unreadable
 from sync.passes import MAX_BACKOFF_SECONDS, PassReport, PassTerms
 from sync.settings import SourceSettings
-from sync.spool import SPOOL_FULL, Spooler
+from sync.spool import SPOOL_FULL, Room, Spooler
 from sync.states import Reason
 from sync.text.quotes import applied
 
@@ -110,15 +110,11 @@ class Fetcher:
                 source=self._name,
             ) from None
 
-    async def with_files(self, stream: Stream, epoch: str, seen: Sequence[Seen], ctx: PassContext) -> list[Seen]:
-        """These with the files of those that are to be delivered in the ledger's spool. Raises what `Spooler.spool`
-        does."""
-        return [
-            one
-            if not isinstance(one.content, Loaded)
-            else replace(one, content=await self.spooler.spool(stream, epoch, one.external_id, one.content, ctx))
-            for one in seen
-        ]
+    async def with_files(self, stream: Stream, epoch: str, one: Seen, ctx: PassContext, room: Room) -> Seen:
+        """The message with its files if it is to be delivered. Raises what `Spooler.spool` does."""
+        if not isinstance(one.content, Loaded):
+            return one
+        return replace(one, content=await self.spooler.spool(stream, epoch, one.external_id, one.content, ctx, room))
 
     async def load_found(
         self, source: SourceRow, streams: Mapping[str, Stream], rows: Mapping[str, StreamRow], report: PassReport
@@ -217,6 +213,7 @@ class Fetcher:
         contents = await self.fetch(stream, epoch, ids, ctx)
         report.fetched += len(contents)
         missing: list[FoundRow] = []
+        room = await self.spooler.room()
         verdicts: dict[int, Verdict] = {}
         for one in group:
             content = contents.get(one.external_id)
@@ -227,7 +224,7 @@ class Fetcher:
             verdict = Vanished(content.why) if isinstance(content, Gone) else verdict_on(content, asked)
             if isinstance(verdict, Loaded):
                 try:
-                    verdict = await self.spooler.spool(stream, epoch, one.external_id, verdict, ctx)
+                    verdict = await self.spooler.spool(stream, epoch, one.external_id, verdict, ctx, room)
                 except TemporaryError as error:
                     if error.code != SPOOL_FULL:
                         raise

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -234,8 +234,10 @@ class Poller:
         seen = [see_found(one, rules, now) for one in found]
         edited = await self._edited(view, seen)
         failure: InboxSyncError | None = None
+        verdicts: Sequence[str] | None = None
         if seen and isinstance(self.connector, Fetches):
-            wanted = await self._new_without_content(view, seen, edited, report)
+            verdicts = await self.ledger.call(self.ledger.messages.judge, view, seen)
+            wanted = await self._new_without_content(seen, verdicts, edited, report)
             contents: Mapping[str, Content] = {}
             try:
                 contents = await self.fetcher.fetch(stream, epoch, [one.external_id for one in wanted], ctx)
@@ -244,7 +246,10 @@ class Poller:
             report.fetched += len(contents)
             seen = [with_content(one, contents.get(one.external_id), rules) for one in seen]
         count = len(seen)
-        seen = await self._with_files(stream, view, seen, edited, (epoch, ctx), report)
+        if any(has_files(one) for one in seen):
+            if verdicts is None:
+                verdicts = await self.ledger.call(self.ledger.messages.judge, view, seen)
+            seen = await self._with_files(stream, zip(seen, verdicts, strict=True), edited, (epoch, ctx), report)
         if mark is not None and len(seen) < count:
             mark = replace(mark, partial=True)
         recorded = await self.ledger.call(
@@ -279,25 +284,22 @@ class Poller:
     async def _with_files(
         self,
         stream: Stream,
-        view: View,
-        seen: list[Seen],
+        judged: Iterable[tuple[Seen, str]],
         edited: frozenset[str],
         loading: tuple[str, PassContext],
         report: PassReport,
     ) -> list[Seen]:
-        """The files of new messages go into the spool before their messages are recorded. A message whose files cannot
+        """The files of new messages are loaded before their messages are recorded. A message whose files cannot
         be had now is recorded without content, where it can be loaded again; else without these files. Where it cannot,
         and there is no room for its files, it is left for the next pass with all that come after it."""
-        if not any(has_files(one) for one in seen):
-            return seen
-        verdicts = await self.ledger.call(self.ledger.messages.judge, view, seen)
+        room = await self.fetcher.spooler.room()
         done: list[Seen] = []
-        for one, verdict in zip(seen, verdicts, strict=True):
+        for one, verdict in judged:
             if not has_files(one) or (verdict != "new" and one.external_id not in edited):
                 done.append(one)
                 continue
             try:
-                done += await self.fetcher.with_files(stream, loading[0], [one], loading[1])
+                done.append(await self.fetcher.with_files(stream, loading[0], one, loading[1], room))
             except TemporaryError as error:
                 report.spool_full = report.spool_full or error.code == SPOOL_FULL
                 if error.code == SPOOL_FULL and not isinstance(self.connector, Fetches):
@@ -308,10 +310,9 @@ class Poller:
         return done
 
     async def _new_without_content(
-        self, view: View, seen: Sequence[Seen], edited: frozenset[str], report: PassReport
+        self, seen: Sequence[Seen], verdicts: Sequence[str], edited: frozenset[str], report: PassReport
     ) -> list[Seen]:
         """Those whose content is wanted now: new (or edited), not skipped, and with room in the spool."""
-        verdicts = await self.ledger.call(self.ledger.messages.judge, view, seen)
         new = [
             one
             for one, verdict in zip(seen, verdicts, strict=True)

@@ -3,11 +3,11 @@
     python -m bench.parts.loops understanding --port 143 --url http://127.0.0.1:8025
     python -m bench.parts.loops durable …        --database loop.db
 
-`understanding` makes the same API calls as the program with the program's own understanding of mail (`sync.mail`,
-`sync.render`), but keeps no ledger: a crash loses and doubles, order within a conversation is left to chance, an answer
-that does not come ends it. `durable` understands a mail as the standard library does (compat32; texts, headers and files
-taken out), commits intents and results in groups to SQLite with synchronous=FULL, and knows no contacts: it sends.
-Both read batches of 200 with imaplib and keep 32 requests in flight over hand-written HTTP.
+`understanding` makes the same API calls as the program, uploads of files among them, with the program's own understanding
+of mail (`sync.mail`, `sync.render`), but keeps no ledger: a crash loses and doubles, order within a conversation is left
+to chance, an answer that does not come ends it. `durable` understands a mail as the standard library does (compat32;
+texts, headers and files taken out), commits intents and results in groups to SQLite with synchronous=FULL, and knows no
+contacts: it sends. Both read batches of 200 with imaplib and keep 32 requests in flight over hand-written HTTP.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ import json
 import os
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from bench.parts.stub import CONTACTS, CONVERSATIONS, MESSAGES, guid
-from sync.mail import understand
-from sync.message import Direction, Json, Message, Participant
+from bench.parts.stub import CONTACTS, CONVERSATIONS, MESSAGES, UPLOAD_URL, guid
+from sync.attachments import HEAD_BYTES, AttachmentRules, choose, pixels_of, shows_as_image
+from sync.mail import open_file, understand
+from sync.message import Attachment, Direction, Json, Message, Participant
 from sync.render import RenderContext, render
 
 BATCH = 200
@@ -47,7 +49,7 @@ def fetch(port: int, user: str, password: str) -> Iterator[list[tuple[int, bytes
 
 
 class Http:
-    """POSTs of JSON over `LANES` kept connections."""
+    """Requests over `LANES` kept connections."""
 
     def __init__(self, url: str) -> None:
         self._host, _, port = url.removeprefix("http://").partition(":")
@@ -60,10 +62,14 @@ class Http:
 
     async def post(self, path: str, body: Json) -> dict[str, Json]:
         octets = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        return await self.request(b"POST", path, b"application/json", octets)
+
+    async def request(self, method: bytes, path: str, content_type: bytes, octets: bytes) -> dict[str, Json]:
         reader, writer = link = await self._free.get()
         writer.write(
-            b"POST %b HTTP/1.1\r\nhost: %b\r\nauthorization: key\r\nwix-site-id: site\r\ncontent-type: application/json\r\n"
-            b"content-length: %d\r\n\r\n%b" % (path.encode(), self._host.encode(), len(octets), octets)
+            b"%b %b HTTP/1.1\r\nhost: %b\r\nauthorization: key\r\nwix-site-id: site\r\ncontent-type: %b\r\n"
+            b"content-length: %d\r\n\r\n%b"
+            % (method, path.encode(), self._host.encode(), content_type, len(octets), octets)
         )
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         if not head.startswith(b"http/1.1 200"):
@@ -110,16 +116,37 @@ class Understanding:
         if author.value not in self._conversations:
             self._conversations[author.value] = asyncio.create_task(self._resolve(author))
         conversation = await self._conversations[author.value]
+        files, uploads = await self._upload_all(raw, message)
         context = RenderContext(
             direction=Direction.PARTICIPANT_TO_BUSINESS,
             badge_text="mail",
             delivered_at=datetime.now(UTC),
             previous_subject=self._subjects.get(conversation),
+            uploads=uploads,
         )
-        rendered = render(message, context)
+        rendered = render(replace(message, attachments=files), context)
         self._subjects[conversation] = rendered.subject_key
         assert isinstance(rendered.body, dict)
         await self._http.post(MESSAGES, {"conversationId": conversation, **rendered.body})
+
+    async def _upload_all(self, raw: bytes, message: Message) -> tuple[tuple[Attachment, ...], dict[int, str]]:
+        """The mail's files with their numbers, and what the Inbox calls them."""
+        files = []
+        uploads = {}
+        for number, one in enumerate(choose(message.attachments, AttachmentRules()), 1):
+            data = b"" if one.why_not else open_file(raw, one.ref) or b""
+            if not data:
+                files.append(one)
+                continue
+            width, height = pixels_of(data[:HEAD_BYTES]) if shows_as_image(one) else (0, 0)
+            files.append(replace(one, spooled=number, width=width, height=height))
+            asked = await self._http.post(UPLOAD_URL, {"mimeType": one.mime_type, "fileName": one.filename})
+            path = "/" + str(asked["uploadUrl"]).split("/", 3)[3]
+            answered = await self._http.request(b"PUT", path, one.mime_type.encode(), data)
+            file = answered["file"]
+            assert isinstance(file, dict)
+            uploads[number] = str(file["id"])
+        return tuple(files), uploads
 
     async def _resolve(self, author: Participant) -> str:
         query: Json = {"filter": {"info.emails.email": {"$in": [author.value]}}, "paging": {"limit": 100}}

@@ -38,6 +38,9 @@ LARGE_FOLDER_MESSAGES = 1000
 its index of folders, the default) opens and looks through a folder for each STATUS, on any other it answers at once."""
 
 _FILE_NOT_GIVEN = frozenset({"imap.attachment_gone", "imap.answer_too_long"})
+OPENED_AT_ONCE_MAX_BYTES = 128 * 1024
+"""Out of a mail of this size a file is taken in less time than a thread takes to start."""
+
 _BREAKS = frozenset({"imap.connection_lost", "imap.timeout"})
 
 
@@ -283,7 +286,10 @@ class ImapConnector:
         """A file of a mail that was just loaded from what is at hand; of any other one its part alone, piece by piece."""
         raw = self._recent.get((stream.key, epoch, external_id))
         if raw is not None:
-            data = await in_thread(partial(open_file, raw, attachment.ref), name="imap-file")
+            if len(raw) <= OPENED_AT_ONCE_MAX_BYTES:
+                data = open_file(raw, attachment.ref)
+            else:
+                data = await in_thread(partial(open_file, raw, attachment.ref), name="imap-file")
             if data is None:
                 raise part_missing(attachment)
             for piece in pieces(data):

@@ -133,7 +133,7 @@ class Calls:
         )
 
     async def put(
-        self, url: str, params: Mapping[str, str], headers: Mapping[str, str], body: AsyncIterable[bytes]
+        self, url: str, params: Mapping[str, str], headers: Mapping[str, str], body: bytes | AsyncIterable[bytes]
     ) -> Exchange:
         """Puts a file where the API said. Nothing of ours goes along: neither credentials nor a token of the budget, since
         that is not the API."""

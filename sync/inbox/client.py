@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -104,10 +104,10 @@ class InboxClient:
         return outcome
 
     async def upload(
-        self, filename: str, mime_type: str, size: int, pieces: Callable[[], AsyncIterable[bytes]]
+        self, filename: str, mime_type: str, size: int, content: bytes | AsyncIterator[bytes]
     ) -> str | media.NotTaken:
         """Uploads a file; returns its id, or why the Inbox does not take it: see `sync.inbox.media.upload`."""
-        return await media.upload(self._calls, filename, mime_type, size, pieces)
+        return await media.upload(self._calls, filename, mime_type, size, content)
 
     async def look(self, conversation_id: str, *, after_sequence: int, not_before: datetime) -> list[InboxMessage]:
         """Reads a conversation back to the mark: see `sync.inbox.messages.look`."""

@@ -6,7 +6,7 @@ An upload that was not answered costs nothing to repeat: the Inbox shows a file 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -45,12 +45,12 @@ class NotTaken:
 
 
 async def upload(
-    calls: Calls, filename: str, mime_type: str, size: int, pieces: Callable[[], AsyncIterable[bytes]]
+    calls: Calls, filename: str, mime_type: str, size: int, content: bytes | AsyncIterator[bytes]
 ) -> str | NotTaken:
-    """Uploads one file of `size` bytes, given by `pieces` from its beginning. Returns its id.
+    """Uploads one file of `size` bytes, at hand or in pieces from its beginning. Returns its id.
 
     Raises AuthError, TemporaryError (scope inbox where the API itself fails, scope message where only the upload does),
-    MessageError (a refusal that says nothing about the file), and what `pieces` raises.
+    MessageError (a refusal that says nothing about the file), and what the pieces raise.
     """
     mime_type = _type_of(mime_type)
     name = cut_units(filename, MAX_NAME_UNITS)
@@ -58,7 +58,7 @@ async def upload(
     if isinstance(url, NotTaken):
         return url
     headers = {"content-type": mime_type, "content-length": str(size)}
-    exchange = await calls.put(url, {"filename": name}, headers, pieces())
+    exchange = await calls.put(url, {"filename": name}, headers, content)
     if isinstance(exchange, Failed):
         raise _failed(f"the file could not be uploaded: {exchange.sentence}", f"inbox.upload_{exchange.why}")
     if 200 <= exchange.status < 300:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from sync.ledger import schema
 from sync.ledger.engine import Database
@@ -15,15 +16,32 @@ from sync.ledger.repository import Repository, chunks, reads, writes
 _A = schema.attachments.c
 _B = schema.attachment_pieces.c
 
+Octets: TypeAlias = bytes
+"""Where `bytes` is the name of a column."""
+
 OWNERLESS_AFTER = timedelta(hours=6)
 """A file whose message was not written so long after it never will be: the program ended in between."""
+SMALL_BYTES = 64 * 1024
+"""A file of at most so many bytes is read with its row…"""
+SMALL_OF_A_MESSAGE_BYTES = 256 * 1024
+"""…as long as those of one message are no more than this together: so much of each message may be in memory."""
+
+_OF_MESSAGES = (
+    select(_A.id, _A.message_id, _A.bytes, _A.file_id, _A.uploaded_at, _A.renewals, _A.failures, _A.why_not)
+    .where(_A.message_id.in_(bindparam("keys", expanding=True)))
+    .order_by(_A.id)
+)
+_FIRST_PIECES = select(_B.attachment_id, _B.data).where(
+    _B.attachment_id.in_(bindparam("keys", expanding=True)), _B.number == 0
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Spooled:
     """A file. `bytes`: its size; `file_id`: the Inbox's name for it since `uploaded_at`, None before; `renewals`: how
     often it had to be uploaded anew because the Inbox did not know it any more; `failures`: uploads that came to
-    nothing; `why_not`: the reason why it will not be uploaded."""
+    nothing; `why_not`: the reason why it will not be uploaded. `data`: the whole of a small file that is still to be
+    uploaded, where it was read along."""
 
     id: int
     message_id: int | None
@@ -33,6 +51,7 @@ class Spooled:
     renewals: int
     failures: int
     why_not: str
+    data: Octets | None = None
 
 
 class Attachments(Repository):
@@ -79,9 +98,7 @@ class Attachments(Repository):
     @reads
     def of_message(self, tx: Connection, message_id: int) -> tuple[Spooled, ...]:
         """A message's files in their order."""
-        query = select(_A.id, _A.message_id, _A.bytes, _A.file_id, _A.uploaded_at, _A.renewals, _A.failures, _A.why_not)
-        rows = tx.execute(query.where(_A.message_id == message_id).order_by(_A.id))
-        return tuple(Spooled(*row) for row in rows)
+        return files_of(tx, [message_id]).get(message_id, ())
 
     @reads
     def piece(self, tx: Connection, attachment_id: int, number: int) -> bytes | None:
@@ -89,11 +106,6 @@ class Attachments(Repository):
         query = select(_B.data).where(_B.attachment_id == attachment_id, _B.number == number)
         data = tx.execute(query).scalar_one_or_none()
         return None if data is None else bytes(data)
-
-    @writes
-    def uploaded(self, tx: Connection, attachment_id: int, file_id: str, now: datetime) -> None:
-        """The Inbox has it, and calls it `file_id`."""
-        tx.execute(update(schema.attachments).where(_A.id == attachment_id).values(file_id=file_id, uploaded_at=now))
 
     @writes
     def upload_failed(self, tx: Connection, attachment_id: int, why_not: str) -> None:
@@ -116,3 +128,33 @@ class Attachments(Repository):
             .where(_A.message_id == message_id, _A.file_id.is_not(None))
             .values(file_id=None, uploaded_at=None, renewals=_A.renewals + 1)
         )
+
+
+def files_of(tx: Connection, message_ids: Collection[int]) -> dict[int, tuple[Spooled, ...]]:
+    """The files of these messages in their order, as a part of the caller's transaction."""
+    found: dict[int, list[Spooled]] = {}
+    for some in chunks(sorted(message_ids)):
+        for row in tx.execute(_OF_MESSAGES, {"keys": some}):
+            found.setdefault(row.message_id, []).append(Spooled(*row))
+    return {message_id: tuple(rows) for message_id, rows in found.items()}
+
+
+def with_small_data(tx: Connection, files: dict[int, tuple[Spooled, ...]]) -> dict[int, tuple[Spooled, ...]]:
+    """These files with the bytes of small ones that are still to be uploaded."""
+    wanted: list[int] = []
+    for rows in files.values():
+        left = SMALL_OF_A_MESSAGE_BYTES
+        for one in rows:
+            if one.file_id is None and not one.why_not and one.bytes <= min(SMALL_BYTES, left):
+                left -= one.bytes
+                wanted.append(one.id)
+    if not wanted:
+        return files
+    data: dict[int, bytes] = {}
+    for some in chunks(wanted):
+        data |= {number: bytes(piece) for number, piece in tx.execute(_FIRST_PIECES, {"keys": some})}
+    # the first piece of a file is all of it only if it was written in one
+    whole = {one.id: data[one.id] for rows in files.values() for one in rows if len(data.get(one.id, b"")) == one.bytes}
+    return {
+        message_id: tuple(replace(one, data=whole.get(one.id)) for one in rows) for message_id, rows in files.items()
+    }

@@ -16,7 +16,7 @@ from typing import TypeAlias
 from sqlalchemy import Connection, Row, Update, and_, bindparam, case, func, null, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from sync.delivery import Accepted, Change, Intent, Looked, NotWritten, Refused, Settled, Unclear
+from sync.delivery import Accepted, Change, Intent, Looked, NotWritten, Refused, Settled, Unclear, Uploaded
 from sync.ledger import schema
 from sync.ledger.contents import drop_delivered, keep_for_retry
 from sync.ledger.dialect import Upsert, insert_by, savepoint
@@ -33,6 +33,8 @@ _D = schema.deliveries.c
 _P = schema.participants.c
 _C = schema.conversations.c
 _State = DeliveryState
+
+_A = schema.attachments.c
 
 Parameters: TypeAlias = dict[str, object]
 
@@ -185,6 +187,12 @@ _ROWS = (
     .with_for_update(key_share=True)
 )
 
+_UPLOADED = (
+    update(schema.attachments)
+    .where(_A.id == bindparam("key"))
+    .values(file_id=bindparam("to_file_id"), uploaded_at=bindparam("at"))
+)
+
 _FAILED = select(_D.message_id).where(
     _D.message_id.in_(bindparam("keys", expanding=True)), _D.state.in_([_State.DEAD, _State.HELD])
 )
@@ -220,10 +228,18 @@ class Commit:
         self._events: list[NewEvent] = []
         self._kept: set[int] = set()
 
-    def run(self, changes: Sequence[Change], *, with_intents: bool) -> list[bool]:
+    def run(self, changes: Sequence[Change | Uploaded], *, with_intents: bool) -> list[bool]:
         """Applies what can be applied; says which of the changes that is."""
         results = [False] * len(changes)
-        left = [(index, one) for index, one in enumerate(changes) if with_intents or not isinstance(one, Intent)]
+        uploads: list[Uploaded] = []
+        left: list[tuple[int, Change]] = []
+        for index, one in enumerate(changes):
+            if isinstance(one, Uploaded):
+                uploads.append(one)
+                results[index] = True
+            elif with_intents or not isinstance(one, Intent):
+                left.append((index, one))
+        self._remember(uploads)
         while left:  # almost always one round: a delivery rarely has two steps in one group
             first: dict[int, tuple[int, Change]] = {}
             for pair in left:
@@ -235,6 +251,12 @@ class Commit:
         write_events(self._tx, self._events)
         self._tally.write(self._tx)
         return results
+
+    def _remember(self, uploads: Sequence[Uploaded]) -> None:
+        named = sorted((key, file_id, one.at) for one in uploads for key, file_id in one.files)
+        if named:
+            rows = [{"key": key, "to_file_id": file_id, "at": at} for key, file_id, at in named]
+            self._tx.execute(_UPLOADED, rows)
 
     def _round(self, changes: Sequence[tuple[int, Change]], results: list[bool]) -> None:
         rows = self._rows([one.delivery_id for _, one in changes])

@@ -37,8 +37,8 @@ RATE_CODE = "participant.rate_limited"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What deliveries take over from their message. `revived`: it may have deliveries from an earlier life;
-    `hourly_limit`: see `View` (0: it is not counted)."""
+    """What deliveries take over from their message. `is_new`: it had no row before, and so no content; `revived`: it may
+    have deliveries from an earlier life; `hourly_limit`: see `View` (0: it is not counted)."""
 
     message_id: int
     source_id: int
@@ -48,6 +48,7 @@ class Place:
     seen_at: datetime
     backfill: bool = False
     late: bool = False
+    is_new: bool = False
     revived: bool = False
     hourly_limit: int = 0
 
@@ -101,7 +102,7 @@ def store_loaded(
     """Stores contents and creates one delivery per participant: pending, or held when its participant sends too much."""
     if not items:
         return Stored()
-    _store_payloads(tx, items)
+    _store_payloads(tx, items, now)
     people = ((place.inbox, participant) for place, loaded in items for participant in loaded.participants)
     ids = participant_ids(tx, people)
     known, revived = _revive(tx, [place for place, _ in items if place.revived], tally, now, release_at)
@@ -225,14 +226,17 @@ def make_pending(tx: Connection, delivery_ids: Sequence[int], now: datetime, rel
         )
 
 
-def _store_payloads(tx: Connection, items: Sequence[LoadedItem]) -> None:
+def _store_payloads(tx: Connection, items: Sequence[LoadedItem], now: datetime) -> None:
     rows = []
+    contents = {}
     for place, loaded in items:
-        content = content_text(loaded.message)
-        size = len(content.encode()) + files.spooled_bytes(loaded.message)
+        message = files.store(tx, place.message_id, loaded.message, loaded.files, now)
+        content = content_text(message)
+        size = len(content.encode()) + files.spooled_bytes(message)
         rows.append({"message_id": place.message_id, "bytes": size, "content": content})
+        contents[place.message_id] = message
     tx.execute(_store_payload(tx.dialect.name), rows)
-    files.adopt(tx, {place.message_id: loaded.message for place, loaded in items})
+    files.adopt(tx, contents, [place.message_id for place, _ in items if not place.is_new])
 
 
 @functools.cache

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Row, Select, and_, func, not_, or_, select, update
 
 from sync.decide import CLOCKS_AGREE
-from sync.delivery import Change, Conversation, Intent, OnTheWire, OrderKey, Waiting
+from sync.delivery import Change, Conversation, Intent, OnTheWire, OrderKey, Uploaded, Waiting
 from sync.ledger import schema
 from sync.ledger.claims import can_be_fetched
 from sync.ledger.commit import Commit
@@ -101,7 +101,7 @@ class Deliveries(Repository):
 
     # ------------------------------------------------------------------ steps
 
-    def commit(self, lease: LeaseRef, changes: Sequence[Change], now: datetime) -> list[bool]:
+    def commit(self, lease: LeaseRef, changes: Sequence[Change | Uploaded], now: datetime) -> list[bool]:
         """Records a group of steps in one transaction. Each applies only if the delivery is still in the state and the
         attempt that it speaks of; the answer says which did.
 

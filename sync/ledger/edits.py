@@ -109,19 +109,23 @@ def record_edits(tx: Connection, inbox: str, edits: Sequence[Edit], now: datetim
 def _exchange(tx: Connection, fresh: Mapping[int, Loaded], now: datetime) -> None:
     if not fresh:
         return
-    contents = {message_id: content_text(loaded.message) for message_id, loaded in fresh.items()}
+    messages = {
+        message_id: files.store(tx, message_id, loaded.message, loaded.files, now)
+        for message_id, loaded in fresh.items()
+    }
+    contents = {message_id: content_text(message) for message_id, message in messages.items()}
     tx.execute(
         _NEW_CONTENT,
         [
             {
                 "key": message_id,
                 "to_content": contents[message_id],
-                "to_bytes": len(contents[message_id].encode()) + files.spooled_bytes(loaded.message),
+                "to_bytes": len(contents[message_id].encode()) + files.spooled_bytes(message),
             }
-            for message_id, loaded in fresh.items()
+            for message_id, message in messages.items()
         ],
     )
-    files.adopt(tx, {message_id: loaded.message for message_id, loaded in fresh.items()})
+    files.adopt(tx, messages, messages.keys())
     for some in chunks(sorted(fresh)):
         moved = update(schema.deliveries).where(_D.message_id.in_(some), _D.state == DeliveryState.PENDING)
         tx.execute(moved.values(attempt=_D.attempt + 1, updated_at=now))
@@ -146,5 +150,7 @@ def _telling(seen: Seen, now: datetime) -> Seen | None:
         return None
     message = replace(content.message, activity=EDITED, attachments=(), sent_at=None, original="")
     return Seen(
-        external_id=f"{seen.external_id}#{seen.version}", arrived_at=now, content=replace(content, message=message)
+        external_id=f"{seen.external_id}#{seen.version}",
+        arrived_at=now,
+        content=replace(content, message=message, files=()),
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, delete, exists, update
+from sqlalchemy import Connection, bindparam, delete, exists, insert, update
 
 from sync.ledger import schema
 from sync.ledger.repository import chunks
@@ -13,6 +15,8 @@ from sync.message import Message
 _A = schema.attachments.c
 _P = schema.payloads.c
 
+_STORE = insert(schema.attachments).returning(_A.id)
+_STORE_PIECE = insert(schema.attachment_pieces)
 _ADOPT = update(schema.attachments).where(_A.id == bindparam("key")).values(message_id=bindparam("owner"))
 _DROP = delete(schema.attachments).where(
     _A.message_id.in_(bindparam("keys", expanding=True)), ~exists().where(_P.message_id == _A.message_id)
@@ -24,15 +28,29 @@ def spooled_bytes(message: Message) -> int:
     return sum(one.size or 0 for one in message.attachments if one.spooled)
 
 
-def adopt(tx: Connection, contents: Mapping[int, Message]) -> None:
-    """The files that these contents name belong to their messages now; those of earlier contents go."""
+def store(tx: Connection, message_id: int, message: Message, files: Sequence[bytes], now: datetime) -> Message:
+    """Writes the files that came along with a content; the message with their numbers."""
+    if not files:
+        return message
+    numbers = {}
+    for place, data in enumerate(files, 1):
+        row = {"message_id": message_id, "bytes": len(data), "spooled_at": now}
+        numbers[-place] = number = tx.execute(_STORE, row).scalar_one()
+        tx.execute(_STORE_PIECE, {"attachment_id": number, "number": 0, "data": data})
+    named = (replace(one, spooled=numbers.get(one.spooled, one.spooled)) for one in message.attachments)
+    return replace(message, attachments=tuple(named))
+
+
+def adopt(tx: Connection, contents: Mapping[int, Message], again: Collection[int]) -> None:
+    """The files that these contents name belong to their messages now. `again`: messages that may have files of earlier
+    contents, which go."""
     owners = {
         one.spooled: message_id
         for message_id, message in contents.items()
         for one in message.attachments
         if one.spooled
     }
-    for some in chunks(sorted(contents)):
+    for some in chunks(sorted(again)):
         tx.execute(delete(schema.attachments).where(_A.message_id.in_(some), _A.id.not_in(sorted(owners))))
     if owners:
         tx.execute(_ADOPT, [{"key": number, "owner": message_id} for number, message_id in owners.items()])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection
 
 from sync.decide import Seen, Verdict
 from sync.ledger import contents, fetches, moves, record, stories
+from sync.ledger.attachments import Spooled, files_of, with_small_data
 from sync.ledger.edits import replaceable
 from sync.ledger.engine import Database
 from sync.ledger.fence import need_lease
@@ -29,6 +31,14 @@ from sync.ledger.settle import settle
 from sync.ledger.tallies import Tally
 from sync.ledger.types import key_text
 from sync.message import Message
+
+
+@dataclass(frozen=True, slots=True)
+class ToSend:
+    """A frozen content, and its files."""
+
+    message: Message
+    files: tuple[Spooled, ...] = ()
 
 
 class Messages(Repository):
@@ -143,6 +153,14 @@ class Messages(Repository):
     def contents(self, tx: Connection, message_ids: Collection[int]) -> dict[int, Message]:
         """The frozen contents that are there."""
         return contents.read_contents(tx, message_ids)
+
+    @reads
+    def to_send(self, tx: Connection, message_ids: Collection[int]) -> dict[int, ToSend]:
+        """The frozen contents that are there, with their files."""
+        found = contents.read_contents(tx, message_ids)
+        with_files = [key for key, message in found.items() if any(one.spooled for one in message.attachments)]
+        files = with_small_data(tx, files_of(tx, with_files)) if with_files else {}
+        return {key: ToSend(message, files.get(key, ())) for key, message in found.items()}
 
     @reads
     def spooled_bytes(self, tx: Connection) -> int:

@@ -320,6 +320,7 @@ class Recording:
                 arrived_at=one.arrived_at,
                 seen_at=self._now,
                 backfill=self._backfill,
+                is_new=True,
                 hourly_limit=0 if self._first_load else self._view.hourly_limit,
             )
             self._loaded.append((place, one.content))

@@ -23,13 +23,13 @@ import sync.deliver
 import sync.inbox.contacts
 import sync.inbox.conversations
 import sync.inbox.messages
+from sync.book import Book
 from sync.cli import main
 from sync.delivery import Accepted, Intent, Settled
 from sync.group import Group
 from sync.http import exchange
 from sync.http.wire import WireTransport
 from sync.inbox import InboxClient
-from sync.ledger.attachments import Attachments
 from sync.ledger.backfills import Backfills
 from sync.ledger.commit import Commit
 from sync.ledger.deliveries import Deliveries
@@ -189,7 +189,7 @@ def install(point: Point, stop: Stop) -> None:  # noqa: C901  a table
         case "uploaded":
             wrap(InboxClient, "upload", after=stop, when=always)
         case "upload_remembered":
-            wrap(Attachments, "uploaded", after=stop, when=always)
+            wrap(Book, "remember", after=stop, when=always)
         case "intents_none":
             wrap(Commit, "run", after=stop, when=several_intents_in)
         case "intents_some":

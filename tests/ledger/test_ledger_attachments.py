@@ -8,10 +8,11 @@ from datetime import timedelta
 import pytest
 
 from sync.decide import Loaded
-from sync.ledger.attachments import OWNERLESS_AFTER, Attachments
+from sync.delivery import Uploaded
+from sync.ledger.attachments import OWNERLESS_AFTER, SMALL_BYTES, SMALL_OF_A_MESSAGE_BYTES, Attachments
 from sync.message import Attachment
 from tests.ledger.conftest import Place
-from tests.ledger.desk import Desk, loaded
+from tests.ledger.desk import LEASE, Desk, loaded
 
 PIECE = b"p" * 1000
 
@@ -40,12 +41,48 @@ def read(desk: Desk, number: int) -> bytes:
     return b"".join(found)
 
 
+def uploaded(desk: Desk, number: int, file_id: str) -> None:
+    assert desk.ledger.deliveries.commit(LEASE, [Uploaded(((number, file_id),), desk.now)], desk.now) == [True]
+
+
 def test_a_file_is_kept_in_pieces_and_belongs_to_the_message_that_names_it(desk: Desk) -> None:
     number = spool(desk)
     (message_id,) = desk.record(desk.seen(1, with_files(number))).new_message_ids
     (row,) = desk.ledger.attachments.of_message(message_id)
     assert (row.id, row.message_id, row.bytes, row.file_id, row.why_not) == (number, message_id, 3000, None, "")
     assert read(desk, number) == PIECE * 3
+
+
+def carrying(*files: bytes, names: tuple[str, ...] = ()) -> Loaded:
+    made = loaded(*names)
+    named = tuple(
+        Attachment(f"{at}.pdf", "application/pdf", len(data), "2", spooled=-at) for at, data in enumerate(files, 1)
+    )
+    return replace(made, message=replace(made.message, attachments=named), files=files)
+
+
+def test_files_that_come_along_are_recorded_with_their_message_and_read_with_it(desk: Desk) -> None:
+    (message_id,) = desk.record(desk.seen(1, carrying(b"first", b"second"))).new_message_ids
+    to_send = desk.ledger.messages.to_send([message_id])[message_id]
+    assert [row.id for row in to_send.files] == [one.spooled for one in to_send.message.attachments]
+    assert [(row.bytes, row.data) for row in to_send.files] == [(5, b"first"), (6, b"second")]
+    uploaded(desk, to_send.files[0].id, "file-1")
+    assert [row.data for row in desk.ledger.messages.to_send([message_id])[message_id].files] == [None, b"second"]
+
+
+def test_of_one_message_no_more_than_a_bound_is_read_along(desk: Desk) -> None:
+    many = [b"x" * SMALL_BYTES] * (SMALL_OF_A_MESSAGE_BYTES // SMALL_BYTES + 1)
+    (message_id,) = desk.record(desk.seen(1, carrying(b"y" * (SMALL_BYTES + 1), *many))).new_message_ids
+    files = desk.ledger.messages.to_send([message_id])[message_id].files
+    assert [row.data is not None for row in files] == [False, *[True] * (len(many) - 1), False]
+    assert read(desk, files[-1].id) == many[-1]
+
+
+def test_files_that_come_along_go_with_their_message(desk: Desk, place: Place) -> None:
+    desk.record(desk.seen(1, carrying(b"first")))
+    assert left(place) == [1, 1]
+    desk.send(*desk.window())
+    assert left(place) == [0, 0]
 
 
 def test_files_count_in_the_spool(desk: Desk) -> None:
@@ -118,13 +155,13 @@ def test_an_upload_is_remembered_and_renewed_at_most_so_often(desk: Desk) -> Non
     (message_id,) = desk.record(desk.seen(1, with_files(number))).new_message_ids
     files = desk.ledger.attachments
     files.upload_failed(number, "")
-    files.uploaded(number, "file-1", desk.now)
+    uploaded(desk, number, "file-1")
     (row,) = files.of_message(message_id)
     assert (row.file_id, row.uploaded_at, row.failures) == ("file-1", desk.now, 1)
     files.renew(message_id, 1, "forgotten")
     (row,) = files.of_message(message_id)
     assert (row.file_id, row.renewals, row.why_not) == (None, 1, "")
-    files.uploaded(number, "file-2", desk.now)
+    uploaded(desk, number, "file-2")
     files.renew(message_id, 1, "forgotten")
     assert files.of_message(message_id)[0].why_not == "forgotten"
 

@@ -147,14 +147,14 @@ async def test_content_that_cannot_be_understood_costs_one_message(
 ) -> None:
     desk = make_desk()
     bad, good = desk.arrive("bad", "x"), desk.arrive("anna", "y")
-    contents = desk.ledger.messages.contents
+    contents = desk.ledger.messages.to_send
 
     def with_a_bad_one(ids: list[int]) -> object:
         if bad in ids:
             raise ValueError("not what was written")
         return contents(ids)
 
-    monkeypatch.setattr(desk.ledger.messages, "contents", with_a_bad_one)
+    monkeypatch.setattr(desk.ledger.messages, "to_send", with_a_bad_one)
     found = await desk.deliverer._load_contents([bad, good])
     assert found[0] is None
     assert found[1] is not None
