@@ -31,7 +31,7 @@ demo: $(STAMP)  ## sample mailboxes into a sandbox Inbox, before your eyes (ARGS
 	@$(BIN)/inbox-sync demo $(ARGS)
 
 test: $(STAMP)  ## every test (TESTS=tests/unit: some)
-	@tools/servers --if-possible
+	@PYTHON=$(PYTHON) tools/servers --if-possible
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(TESTS)
 
 check: $(STAMP)  ## lint, format, types, imports, generated files
@@ -45,11 +45,11 @@ check: $(STAMP)  ## lint, format, types, imports, generated files
 generate: $(STAMP)  ## re-make the files that are made from the code (schema, example, command reference)
 	@$(BIN)/python tools/generate.py
 
-servers:  ## the real servers that some tests need (Debian packages; asks for sudo unless root)
-	@tools/servers
+servers:  ## the real servers that some tests need (Debian packages, one from PyPI; asks for sudo unless root)
+	@PYTHON=$(PYTHON) tools/servers
 
 soak: $(STAMP)  ## the long form of the tests that have one
-	@tools/servers --if-possible
+	@PYTHON=$(PYTHON) tools/servers --if-possible
 	@$(BIN)/python -m pytest -m soak --soak --timeout 7200 $(TESTS)
 
 bench: $(STAMP)  ## speed, as ratios within one run, into docs/performance.md (ARGS="pipeline --rounds 1": some)
@@ -60,6 +60,9 @@ lock: $(STAMP)  ## re-make requirements/*.txt from pyproject.toml
 	    --generate-hashes --no-header --upgrade --output-file $(LOCK) pyproject.toml
 	@echo 'uv>=0.9,<1' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	    --generate-hashes --no-header --upgrade --output-file requirements/uv.txt -
+	@printf '%s\n' 'django-helpdesk>=2.6.1,<2.7' djangorestframework 'django<6' | \
+	    $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+	    --generate-hashes --no-header --upgrade --output-file requirements/django-helpdesk.txt -
 
 build: $(STAMP)  ## the wheel and the source archive, in dist/
 	@$(BIN)/python -m build --no-isolation --outdir dist

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -32,9 +33,18 @@ def require(*programs: str, package: str) -> Path:
     """The first of `programs` that is installed; otherwise the test is skipped (in CI: fails), saying which Debian
     package brings it."""
     found = find(*programs)
-    if found is not None:
-        return found
-    sentence = f"needs {programs[0]}: make servers (Debian package {package})"
+    if found is None:
+        _do_without(f"needs {programs[0]}: make servers (Debian package {package})")
+    return found
+
+
+def require_file(path: Path, origin: str) -> None:
+    """The same for something that is no program; `origin` says where it comes from."""
+    if not path.exists():
+        _do_without(f"needs {path.name}: make servers ({origin})")
+
+
+def _do_without(sentence: str) -> NoReturn:
     if in_ci():
         pytest.fail(sentence, pytrace=False)
     pytest.skip(sentence)

@@ -173,9 +173,10 @@ def _illustration(key: str, field: FieldInfo, group: str) -> str:
         return _SHOWN[f"{group}.{key}"]
     if field.examples:
         return _toml(key, field.examples[0])
-    if SecretStr in (field.annotation, *get_args(field.annotation)):
+    options = (field.annotation, *get_args(field.annotation))
+    if any(SecretStr in (option, *get_args(option)) for option in options):  # also annotated, and beside None
         return f'{{ credential = "{group}_{key}" }}'
-    listed = any(get_origin(option) in (tuple, list) for option in (field.annotation, *get_args(field.annotation)))
+    listed = any(get_origin(option) in (tuple, list) for option in options)
     return _BY_NAME.get(key, '["…"]' if listed else '"…"')
 
 

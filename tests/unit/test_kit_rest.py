@@ -457,3 +457,13 @@ async def test_nothing_says_the_secret(service: ScriptedService) -> None:
     service.get("/rows")(lambda _asked: [])
     got = await made.get(ctx(), "/rows", list[Row])
     assert TOKEN not in repr(got)
+
+
+async def test_a_page_for_signing_in_is_no_file(service: ScriptedService) -> None:
+    service.get("/files/1")(lambda _asked: Answer(status=302, headers={"Location": "/login"}))
+    service.get("/login")(lambda _asked: Answer(b"<html>sign in"))
+    pieces = client(service).download(ctx(), "/files/1", follow_redirects=False)
+    with pytest.raises(MessageError) as caught:
+        await anext(pieces)
+    assert caught.value.code == "desk.file_refused"
+    assert [one.path for one in service.asked] == ["/files/1"]

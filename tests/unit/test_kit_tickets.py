@@ -337,3 +337,19 @@ async def test_a_listing_that_is_told_to_wait_for_ever_ends() -> None:
     (stream,) = await desk.streams(Reader(desk).context())
     with pytest.raises(TemporaryError):
         _ = [piece async for piece in desk.list(stream, None, Reader(desk, now=NOON).context(stream))]
+
+
+async def test_messages_of_one_moment_keep_the_order_of_the_service() -> None:
+    desk = Desk()
+    for number in (9, 10, 11):
+        desk.say("1", number, NOON)
+    assert texts(await Reader(desk, now=NOON).run_pass()) == ["message 9", "message 10", "message 11"]
+
+
+async def test_a_connector_can_say_itself_why_it_leaves_something_out() -> None:
+    desk = Desk()
+    why = LeftOut(LeaveOut.POLICY, "it is in another queue")
+    desk.tickets["1"] = [Entry("1/1", NOON, why)]
+    desk.updated["1"] = NOON
+    (arrived,) = await Reader(desk, now=NOON).run_pass()
+    assert arrived.content == why

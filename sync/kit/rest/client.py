@@ -130,10 +130,13 @@ class RestClient:
             raise self._error(answer, ctx, url, needs=needs, about_message=False)
         return Got(self._shaped(answer, shape), answer.headers, url)
 
-    def download(self, ctx: PassContext, url: str, *, max_bytes: int | None = None) -> AsyncIterator[bytes]:
+    def download(
+        self, ctx: PassContext, url: str, *, max_bytes: int | None = None, follow_redirects: bool = True
+    ) -> AsyncIterator[bytes]:
         """The bytes of a file, in pieces. The credential goes to this service's own host only; redirects are followed
-        without it, and to no address of a private network. Raises MessageError, TemporaryError, AuthError."""
-        return download(self, ctx, url, max_bytes=max_bytes)
+        without it, and to no address of a private network. `follow_redirects` False: for a service that leads to a page
+        for signing in where a file may not be read, which is no file. Raises MessageError, TemporaryError, AuthError."""
+        return download(self, ctx, url, max_bytes=max_bytes, follow_redirects=follow_redirects)
 
     def inside(self, url: str) -> str:
         """An address that the service gave, absolute. One on another host (a proxy's, an alias) is asked for on the

@@ -30,7 +30,9 @@ class Service(Protocol):
     def throttled(self, seconds: float) -> TemporaryError: ...  # noqa: D102
 
 
-async def download(service: Service, ctx: PassContext, url: str, *, max_bytes: int | None) -> AsyncIterator[bytes]:
+async def download(
+    service: Service, ctx: PassContext, url: str, *, max_bytes: int | None, follow_redirects: bool = True
+) -> AsyncIterator[bytes]:
     """The bytes of a file. `RestClient.download` says the rest."""
     target = urljoin(f"{service.base_url}/", url)
     may_sign = True
@@ -44,6 +46,8 @@ async def download(service: Service, ctx: PassContext, url: str, *, max_bytes: i
         try:
             async with http_of(ctx).stream(target, headers=headers, public_only=public_only) as answer:
                 location = answer.headers.get("location", "") if answer.status_code in _REDIRECTS else ""
+                if location and not follow_redirects:
+                    raise _refused(service, target, "is not given to this account: the service leads elsewhere")
                 if not location:
                     _accept(service, answer, own=own)
                     left = max_bytes or MAX_FILE_BYTES

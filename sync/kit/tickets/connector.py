@@ -36,12 +36,13 @@ KNOWN_AT_ONCE = 1000
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One message at its place. `id` never changes and is enough for `load` to find it; `at` is the service's time of
-    *this message* (UTC), whatever happened to its ticket since. `said` None: `load` gives it. `version` changes when the
-    message is edited, "" where the service does not tell. `fingerprint` for mail whose headers the service shows."""
+    *this message* (UTC), whatever happened to its ticket since; entries of one moment come in the service's order.
+    `said` None: `load` gives it; LeftOut: why it is not wanted. `version` changes when the message is edited, "" where
+    the service does not tell. `fingerprint` for mail whose headers the service shows."""
 
     id: str
     at: datetime
-    said: Said | None = None
+    said: Said | LeftOut | None = None
     version: str = ""
     size: int | None = None
     fingerprint: FingerprintParts | None = None
@@ -144,7 +145,7 @@ class TicketConnector(ABC):
         wanted = [
             one for one in by_id.values() if one.id not in known or versions.get(one.id, one.version) != one.version
         ]
-        return [self._found(entry) for entry in sorted(wanted, key=lambda one: (one.at, one.id))]
+        return [self._found(entry) for entry in sorted(wanted, key=lambda one: one.at)]
 
     def _found(self, entry: Entry) -> Found:
         content = None if entry.said is None else self._content(entry)
@@ -161,6 +162,8 @@ class TicketConnector(ABC):
     def _content(self, entry: Entry) -> Message | LeftOut:
         if entry.said is None:
             raise TypeError("`load` gives entries with what was said")
+        if isinstance(entry.said, LeftOut):
+            return entry.said
         return message_of(entry.said, entry.at, self._tickets, self.info.name)
 
     async def fetch(self, stream: Stream, epoch: str, ids: Sequence[str], ctx: PassContext) -> Mapping[str, Content]:
