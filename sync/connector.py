@@ -168,7 +168,7 @@ class PassContext:
     where one was given. `deadline_at` is for bounding requests;
     `size_limit_bytes` the most one message's content may take: larger ones come as headers and a note. `epoch` is the
     numbering under which the ledger knows the stream (None: it was never polled), for what only a cursor could tell.
-    `tokens` keeps what a sign-in brought (`sync.kit.oauth`).
+    `tokens` keeps what a sign-in brought (`sync.kit.oauth`). `is_listing`: nobody waits for this, passes come first.
     """
 
     log: Log
@@ -181,6 +181,7 @@ class PassContext:
     epoch: str | None = None
     tokens: TokenStore | None = None
     versions: Callable[[str, Sequence[str]], Awaitable[Mapping[str, str]]] = _no_versions
+    is_listing: bool = False
 
 
 class ConnectorConfig(BaseModel):

@@ -40,6 +40,7 @@ class ZendeskConnector(ByTickets[TicketRow]):
         permissions=("an administrator's API token, or an OAuth token with the scope read",),
     )
     Config: ClassVar[type[ConnectorConfig]] = ZendeskConfig
+    hidden_seconds: ClassVar[float] = 60.0
 
     def __init__(self, config: ConnectorConfig) -> None:
         if not isinstance(config, ZendeskConfig):

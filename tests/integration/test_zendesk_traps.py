@@ -57,6 +57,7 @@ async def test_what_is_in_the_hidden_last_minute_comes_with_a_later_pass(service
     service.ticket(service.jo, "shown", at=ago(3))
     service.ticket(service.jo, "hidden", at=ago(0.5))
     assert texts(await reader.run_pass()) == ["shown"]
+    assert reader.batches[-1][1].complete_until == ago(1)
     service.now += timedelta(minutes=1)
     assert texts(await reader.run_pass()) == ["hidden"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -226,6 +227,22 @@ def test_the_vendors_headers_stop_requests_before_they_are_refused(headers: dict
     now = datetime(2026, 11, 30, 10, tzinfo=UTC)
     assert budget.told(200, headers, now, "list") is None
     assert budget.wait_seconds(now, "list") == pytest.approx(wait)
+
+
+async def test_a_listing_leaves_half_of_the_pace_to_passes(service: ScriptedService) -> None:
+    service.get("/rows")(lambda _asked: [])
+    now = datetime(2026, 11, 30, 12, tzinfo=UTC)
+    made = client(service, budget=Budget(4), account="halves")
+    for second in (0, 10):
+        await made.get(replace(ctx(now + timedelta(seconds=second)), is_listing=True), "/rows", list[Row])
+    with pytest.raises(TemporaryError) as caught:
+        await made.get(replace(ctx(now + timedelta(seconds=20)), is_listing=True), "/rows", list[Row])
+    assert caught.value.retry_after_seconds == 40
+    for _time in range(2):
+        await made.get(ctx(now + timedelta(seconds=20)), "/rows", list[Row])
+    with pytest.raises(TemporaryError) as caught:
+        await made.get(replace(ctx(now + timedelta(seconds=20)), is_listing=True), "/rows", list[Row])
+    assert caught.value.retry_after_seconds == 60, "until only one is left within the minute"
 
 
 async def test_sources_on_one_account_share_its_budget(service: ScriptedService) -> None:

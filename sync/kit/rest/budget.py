@@ -51,11 +51,12 @@ class Budget:
         self._paces = {"": (requests, per_seconds), **(groups or {})}
         self._groups: dict[str, _Group] = {}
 
-    def wait_seconds(self, now: datetime, group: str = "") -> float:
-        """How long until a request of this group may be made; 0: now."""
-        return max(self._wait(now, name) for name in {"", group})
+    def wait_seconds(self, now: datetime, group: str = "", *, share: float = 1.0) -> float:
+        """How long until a request of this group may be made; 0: now. `share`: how much of the pace is for this kind of
+        work."""
+        return max(self._wait(now, name, share) for name in {"", group})
 
-    def _wait(self, now: datetime, name: str) -> float:
+    def _wait(self, now: datetime, name: str, share: float) -> float:
         state = self._groups.get(name)
         if state is None:
             return 0.0
@@ -67,8 +68,9 @@ class Budget:
         if requests:
             while state.made and not 0 <= (now - state.made[0]).total_seconds() < seconds:
                 state.made.popleft()
-            if len(state.made) >= requests:
-                wait = max(wait, seconds - (now - state.made[0]).total_seconds())
+            most = max(1, int(requests * share))
+            if len(state.made) >= most:
+                wait = max(wait, seconds - (now - state.made[-most]).total_seconds())
         return max(0.0, wait)
 
     def made(self, now: datetime, group: str = "") -> None:

@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 """Of one answer."""
+LISTING_SHARE = 0.5
+"""Of the pace that an account may have: the rest is for passes, which bring what is new."""
 MAX_SAID_CHARACTERS = 200
 """As much of a service's own words as an error repeats."""
 SHAPES_KEPT = 256
@@ -178,8 +180,8 @@ class RestClient:
                 return answer, url
 
     def spend(self, ctx: PassContext, group: str = "") -> None:
-        """Before each request. Raises TemporaryError when the account's budget is used up."""
-        wait = self._budget.wait_seconds(ctx.now(), group)
+        """Before each request. Raises TemporaryError when the account's budget is used up, or a listing's part of it."""
+        wait = self._budget.wait_seconds(ctx.now(), group, share=LISTING_SHARE if ctx.is_listing else 1.0)
         if wait > 0:
             raise self.throttled(wait)
         self._budget.made(ctx.now(), group)

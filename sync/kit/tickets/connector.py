@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 from sync.connector import (
@@ -66,6 +66,8 @@ class TicketConnector(ABC):
     stream_key: ClassVar[str] = "tickets"
     overlap_seconds: ClassVar[float] = 300.0
     """How far looks reach back: what the service commits or indexes late."""
+    hidden_seconds: ClassVar[float] = 0.0
+    """What came so shortly ago the service does not show yet; so much less is known when a pass ends."""
 
     def __init__(self, config: ConnectorConfig) -> None:
         if not isinstance(config, TicketSettings):
@@ -115,7 +117,7 @@ class TicketConnector(ABC):
     async def poll(self, stream: Stream, cursor: Json, ctx: PassContext) -> AsyncIterator[Batch]:
         """What is new, and what was edited, in batches in ascending order."""
         del stream
-        looked_at = ctx.now()
+        known_until = ctx.now() - timedelta(seconds=self.hidden_seconds)
         mark, held, quiet = cursor, tuple[Found, ...](), 0
         try:
             async for look in self.look(cursor, ctx):
@@ -131,7 +133,7 @@ class TicketConnector(ABC):
             if held or mark != cursor:  # the next pass goes on here, also where there was nothing to find
                 yield Batch(held, mark)
             raise
-        yield Batch(held, mark, complete_until=looked_at)
+        yield Batch(held, mark, complete_until=known_until)
 
     async def _news(self, entries: Sequence[Entry], ctx: PassContext) -> list[Found]:
         """What the ledger has not, or has in another version."""
@@ -179,7 +181,7 @@ class TicketConnector(ABC):
         mark, pauses = None, 0
         while True:
             try:
-                async for look in self.look(mark, replace(ctx, since=since)):
+                async for look in self.look(mark, replace(ctx, since=since, is_listing=True)):
                     mark, pauses = look.mark, 0
                     async for piece in self._pieces(look.entries, given, since, ctx):
                         yield piece
