@@ -171,13 +171,13 @@ class JmapConnector:
 
     async def _load(self, ctx: PassContext, email: Email, limit_bytes: int) -> Content:
         if email.size > limit_bytes:
-            return await by_parts(self._client, ctx, email)
+            return await by_parts(self._client, ctx, email, limit_bytes)
         try:
             raw = await self._client.blob(ctx, email.blob_id, limit_bytes)
         except TemporaryError as error:
             if error.code != "http.too_large":
                 raise
-            return await by_parts(self._client, ctx, email)  # its size was a lie
+            return await by_parts(self._client, ctx, email, limit_bytes)  # its size was a lie
         if raw is None:
             return Gone("the server has it no more")
         content = understand(raw, limit_bytes=limit_bytes)

@@ -28,11 +28,11 @@ _PARTS: Json = list(BodyPart.FIELDS)
 _NO_FILES = frozenset({"application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature"})
 
 
-async def by_parts(client: Client, ctx: PassContext, email: Email) -> Content:
+async def by_parts(client: Client, ctx: PassContext, email: Email, limit_bytes: int) -> Content:
     """A mail over the size limit: its header as it stands, its text as the server decodes it, and what files it has."""
     more: dict[str, Json] = {
         "fetchTextBodyValues": True,
-        "maxBodyValueBytes": TEXT_BYTES,
+        "maxBodyValueBytes": min(TEXT_BYTES, limit_bytes),
         "bodyProperties": _PARTS,
     }
     found = await emails(client, ctx, (email.id,), Email.PARTS, **more)

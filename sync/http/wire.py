@@ -12,6 +12,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
+from ipaddress import ip_address
 from typing import Final, TypeAlias
 
 import h11
@@ -131,7 +132,8 @@ class _Pool:
                     ssl=context,
                     server_hostname=None if context is None else host,
                     ssl_handshake_timeout=connect_seconds + 1 if context is not None and connect_seconds else None,
-                    happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS,
+                    # One address needs no race; and CPython leaves the winner's socket open when the race is cancelled.
+                    happy_eyeballs_delay=None if _is_address(host) else HAPPY_EYEBALLS_SECONDS,
                 )
         except TimeoutError as exc:
             raise httpx.ConnectTimeout("no connection in time") from exc
@@ -240,6 +242,14 @@ class WireTransport(httpx.AsyncBaseTransport):
         pools, self._pools = list(self._pools.values()), {}
         for pool in pools:
             await pool.aclose()
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _idle_seconds(headers: Iterable[tuple[bytes, bytes]]) -> float:

@@ -1,7 +1,8 @@
 """The suite that every connector must pass (pytest and pytest-asyncio).
 
-An author describes the service in a `World` and derives a test class from `ConnectorContract`. Each test says in its
-name what the daemon relies on. What a service does not have (a password, a host), its world leaves at None.
+An author describes the service in a `World` (`sync.testing.world`) and derives a test class from `ConnectorContract`.
+Each test says in its name what the daemon relies on. What a service does not have (a password, a host), its world leaves
+at None, and the tests about it are skipped.
 """
 
 # ruff: noqa: S101  this is a test suite; it is shipped because connectors live in other packages too
@@ -11,9 +12,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import ClassVar
 
 import pytest
 
@@ -21,8 +22,11 @@ from sync.connector import LISTED_MAX, Aborts, Connector, Fetches, Lists, Severi
 from sync.errors import AuthError, ConfigError, InboxSyncError, TemporaryError
 from sync.message import Json
 from sync.testing.reader import Arrived, Reader
+from sync.testing.strain import PATIENCE_SECONDS, StrainContract
+from sync.testing.strain import texts_of as _texts
+from sync.testing.world import BaseWorld, World
 
-PATIENCE_SECONDS = 30.0
+__all__ = ["BaseWorld", "ConnectorContract", "World"]
 
 STRANGE_TEXTS = (
     "Grüße aus Köln — “zitiert” … €",
@@ -47,45 +51,24 @@ STRANGE_CURSORS: tuple[Json, ...] = (
 )
 
 
-class World(Protocol):
-    """A service with one account, empty at first. `secrets` are texts that must show up nowhere."""
+class ConnectorContract(StrainContract):
+    """Derive from it and name the world, or give a fixture `world` where one needs other fixtures:
 
-    secrets: Sequence[str]
-
-    def connector(self) -> Connector:
-        """A new connector on the account."""
-        ...
-
-    def put(self, text: str) -> None:
-        """Somebody writes `text` to the account (its main stream), now."""
-        ...
-
-    def state(self) -> object:
-        """Whatever reading must leave as it is (flags, files), comparable by `==`."""
-        ...
-
-    def with_wrong_secret(self) -> Connector | None:
-        """A connector with a password that is refused."""
-        ...
-
-    def with_wrong_host(self) -> Connector | None:
-        """A connector whose host or path leads nowhere."""
-        ...
-
-    def with_missing_stream(self) -> Connector | None:
-        """A connector that names a stream which does not exist, besides the main one."""
-        ...
-
-
-class ConnectorContract:
-    """Derive from it and give the fixture `world`."""
+    class TestDesk(ConnectorContract):
+        world_class = DeskWorld
+    """
 
     pytestmark = pytest.mark.asyncio
+    world_class: ClassVar[Callable[[], BaseWorld] | None] = None
 
     @pytest.fixture
-    def world(self) -> World:
+    def world(self) -> Iterator[World]:
         """The service under test."""
-        raise NotImplementedError("give a fixture `world`")
+        made = type(self).world_class
+        if made is None:
+            raise NotImplementedError("name a `world_class`, or give a fixture `world`")
+        with made() as world:
+            yield world
 
     # -- what is found
 
@@ -517,10 +500,6 @@ def _lister(world: World) -> Connector:
     if not isinstance(connector, Lists):
         pytest.skip("this connector does not list")
     return connector
-
-
-def _texts(arrived: Sequence[Arrived]) -> list[str]:
-    return [one.text.strip() for one in arrived]
 
 
 def _folded(text: str) -> str:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, SecretStr
 
 from sync.connector import PassContext
 from sync.errors import AuthError, ConfigError, InboxSyncError, MessageError, Scope, TemporaryError
+from sync.kit.cursors import IdMark
 from sync.kit.rest import (
     BasicAuth,
     Budget,
@@ -20,6 +21,7 @@ from sync.kit.rest import (
     by_link,
     by_number,
     by_url,
+    growing_ids,
     moving_window,
 )
 from sync.kit.rest.budget import retry_after_seconds
@@ -383,6 +385,40 @@ async def test_more_rows_of_one_moment_than_can_be_paged_are_said_and_not_passed
     with pytest.raises(TemporaryError) as caught:
         await _window(_Table(dict.fromkeys(range(40), NOON)), NOON)
     assert caught.value.code == "connector.too_many_at_once"
+
+
+class _Numbers:
+    def __init__(self, *held: int) -> None:
+        self.held = set(held)
+        self.asked: list[int] = []
+
+    async def load(self, after: int) -> list[int]:
+        self.asked.append(after)
+        return sorted(one for one in self.held if one > after)[:3]
+
+    async def walk(self, mark: IdMark) -> tuple[list[int], IdMark]:
+        rows: list[int] = []
+        async for some, latest in growing_ids(self.load, mark, number=int, page_rows=3, overlap=2):  # noqa: B007
+            rows += some
+        return rows, latest
+
+
+async def test_growing_ids_are_walked_from_before_the_bookmark() -> None:
+    numbers = _Numbers(*range(1, 9))
+    rows, mark = await numbers.walk(IdMark())
+    assert (rows, mark.top) == ([*range(1, 9)], 8)
+    numbers.held |= {10, 12}
+    rows, mark = await numbers.walk(mark)
+    assert (rows, mark.top) == ([7, 8, 10, 12], 12)
+    numbers.held.add(11)
+    assert 11 in (await numbers.walk(mark))[0], "given before the top was, and committed after it"
+
+
+async def test_a_bookmark_beyond_the_list_begins_anew() -> None:
+    numbers = _Numbers(1, 2)
+    rows, mark = await numbers.walk(IdMark(top=1_000))
+    assert (rows, mark.top) == ([1, 2], 2)
+    assert await _Numbers().walk(IdMark(top=5)) == ([], IdMark())
 
 
 # -- files

@@ -4,7 +4,7 @@ from .auth import Auth, BasicAuth, OAuthAuth, StaticAuth
 from .budget import Budget
 from .client import Got, RestClient
 from .config import Secret, ServiceUrl
-from .pages import by_cursor, by_link, by_number, by_url, moving_window
+from .pages import by_cursor, by_link, by_number, by_url, growing_ids, moving_window
 
 __all__ = [
     "Auth",
@@ -20,5 +20,6 @@ __all__ = [
     "by_link",
     "by_number",
     "by_url",
+    "growing_ids",
     "moving_window",
 ]

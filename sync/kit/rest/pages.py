@@ -2,7 +2,7 @@
 
 Which one: a `Link` header → `by_link`; an address in the body → `by_url`; an opaque cursor → `by_cursor`; numbers over a
 list that only grows at its end → `by_number`; numbers over a list sorted by time of change → `moving_window`, because
-there rows move while one pages.
+there rows move while one pages; rows by ids that grow → `growing_ids`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from urllib.parse import urljoin
 
 from sync.connector import PassContext
 from sync.errors import TemporaryError
+from sync.kit.cursors import IdMark
 
 from .client import Got, RestClient
 
@@ -180,6 +181,35 @@ async def moving_window(
                 code="connector.too_many_at_once",
                 next_step="Backfill the source from before that moment; then set its start behind it.",
             )
+
+
+async def growing_ids(
+    load: Callable[[int], Awaitable[Sequence[Row]]],
+    mark: IdMark,
+    *,
+    number: Callable[[Row], int],
+    page_rows: int,
+    overlap: int = 100,
+) -> AsyncIterator[tuple[Sequence[Row], IdMark]]:
+    """A list by ids that grow, lowest first, each page with the bookmark after it. `load(after)` gives the first rows above
+    an id; fewer than `page_rows` are the last.
+
+    It begins `overlap` ids before the bookmark, because ids are given before they are committed. Where there is nothing at
+    all above that, the bookmark is not from this list (the service was restored, or begun anew): it begins at the first.
+    """
+    after = mark.look_after(overlap)
+    rows = await load(after)
+    if not rows and after:
+        mark, after = IdMark(), 0
+        rows = await load(after)
+    while True:
+        mark = mark.plus(map(number, rows))
+        yield rows, mark
+        following = max([after, *map(number, rows)])
+        if len(rows) < page_rows or following == after:
+            return
+        after = following
+        rows = await load(after)
 
 
 def _endless(client: RestClient, path: str) -> TemporaryError:

@@ -147,10 +147,10 @@ class TicketConnector(ABC):
         wanted = [
             one for one in by_id.values() if one.id not in known or versions.get(one.id, one.version) != one.version
         ]
-        return [self._found(entry) for entry in sorted(wanted, key=lambda one: one.at)]
+        return [self._found(entry, ctx) for entry in sorted(wanted, key=lambda one: one.at)]
 
-    def _found(self, entry: Entry) -> Found:
-        content = None if entry.said is None else self._content(entry)
+    def _found(self, entry: Entry, ctx: PassContext) -> Found:
+        content = None if entry.said is None else self._content(entry, ctx)
         return Found(
             entry.id,
             entry.at,
@@ -161,18 +161,19 @@ class TicketConnector(ABC):
             version=entry.version,
         )
 
-    def _content(self, entry: Entry) -> Message | LeftOut:
+    def _content(self, entry: Entry, ctx: PassContext) -> Message | LeftOut:
         if entry.said is None:
             raise TypeError("`load` gives entries with what was said")
         if isinstance(entry.said, LeftOut):
             return entry.said
-        return message_of(entry.said, entry.at, self._tickets, self.info.name)
+        limit = ctx.size_limit_bytes
+        return message_of(entry.said, entry.at, self._tickets, self.info.name, limit_bytes=limit)
 
     async def fetch(self, stream: Stream, epoch: str, ids: Sequence[str], ctx: PassContext) -> Mapping[str, Content]:
         """The content of these messages."""
         del stream, epoch
         loaded = await self.load(ids, ctx)
-        return {name: one if isinstance(one, Gone) else self._content(one) for name, one in loaded.items()}
+        return {name: one if isinstance(one, Gone) else self._content(one, ctx) for name, one in loaded.items()}
 
     async def list(self, stream: Stream, since: datetime | None, ctx: PassContext) -> AsyncIterator[Listed]:
         """Everything that was said since then. Where the service wants to be left alone, it pauses, and goes on."""
@@ -206,7 +207,7 @@ class TicketConnector(ABC):
             some = ids[start : start + LISTED_MAX]
             known = await ctx.known("", some)
             found = [
-                replace(self._found(replace(fresh[one], said=None)), version="")
+                replace(self._found(replace(fresh[one], said=None), ctx), version="")
                 for one in some
                 if one not in known and (since is None or fresh[one].at >= since)
             ]

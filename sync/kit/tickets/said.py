@@ -29,6 +29,7 @@ from sync.text.quotes import is_forward, read_html, read_plain
 INTERNAL_NOTE = "Internal note"
 """The words of an activity that shows one."""
 MAX_NAME_CHARS = 200
+MAX_TEXT_BYTES = 25 * 1024 * 1024
 _NOT_IN_NUMBERS = re.compile(r"[\s().\-/\u00a0\u2010-\u2015]+")
 _NUMBER = re.compile(r"\+?[0-9]{5,15}")
 
@@ -81,8 +82,11 @@ class Said:
     legible: bool = True
 
 
-def message_of(said: Said, at: datetime, settings: TicketSettings, service: str) -> Message | LeftOut:
-    """The message, or why the operator does not want it. `service` begins the ids of customers without an address."""
+def message_of(
+    said: Said, at: datetime, settings: TicketSettings, service: str, *, limit_bytes: int = MAX_TEXT_BYTES
+) -> Message | LeftOut:
+    """The message, or why the operator does not want it. `service` begins the ids of customers without an address; of
+    the text at most `limit_bytes` are kept, and the message says so."""
     if said.is_internal and settings.internal_notes == "skip":
         return LeftOut(LeaveOut.INTERNAL, "it is an internal note (internal_notes)")
     by_agent = said.is_internal or (said.author is not None and said.author.is_agent)
@@ -90,6 +94,7 @@ def message_of(said: Said, at: datetime, settings: TicketSettings, service: str)
     customers = _participants((person for person in wanted if not person.is_agent), settings, service)
     if not customers:
         return LeftOut(LeaveOut.NO_IDENTITY, _why_nobody(wanted))
+    said = _within(said, limit_bytes)
     reply = _reply(said)
     author = None if said.author is None else _participant(said.author, service, external=True)
     message = Message(
@@ -114,6 +119,20 @@ def version_of(*parts: object) -> str:
     """A version for a service that tells no time of editing: it changes when one of these parts does."""
     text = "\0".join(map(str, parts)).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(text, digest_size=8).hexdigest()
+
+
+def _within(said: Said, limit_bytes: int) -> Said:
+    """The text without what is too much of it. A cut of the source of HTML leaves no half tag: it is read leniently."""
+    html, text = (_cut(one, limit_bytes) for one in (said.html, said.text))
+    if (html, text) == (said.html, said.text):
+        return said
+    note = f"The message is longer than {limit_bytes} bytes; this is its beginning."
+    return replace(said, html=html, text=text, notes=(*said.notes, note))
+
+
+def _cut(text: str, limit_bytes: int) -> str:
+    encoded = text.encode("utf-8", "surrogatepass")
+    return text if len(encoded) <= limit_bytes else encoded[:limit_bytes].decode("utf-8", "ignore")
 
 
 def _reply(said: Said) -> Reply:
