@@ -21,6 +21,7 @@ from sync.clock import Clock, SystemClock
 from sync.config import LoadedConfig, load
 from sync.control import ControlServer, socket_path
 from sync.errors import InboxSyncError, TemporaryError
+from sync.http import HttpClient
 from sync.lease import new_holder
 from sync.ledger import Ledger
 from sync.logs import configure, keep_secret
@@ -166,7 +167,7 @@ class Daemon:
             log.error("source.not_loaded", source=name, code=error.code, reason=error.sentence)
 
     async def _until_stopped(self) -> None:
-        feeding = self._feed_watchdog()
+        side_tasks = [*self._feed_watchdog(), *self._watch_for_alerts()]
         while not self._stop.is_set():
             for error in self.runtime.failed_tasks():
                 log.error("daemon.bug", exc_info=error)
@@ -176,14 +177,32 @@ class Daemon:
                     await self._stop.wait()
             except TimeoutError:
                 continue
-        if feeding is not None:
-            feeding.cancel()
+        for task in side_tasks:
+            task.cancel()
+        if side_tasks:
+            await asyncio.wait(side_tasks, timeout=self._grace_seconds)
 
-    def _feed_watchdog(self) -> asyncio.Task[None] | None:
+    def _watch_for_alerts(self) -> list[asyncio.Task[None]]:
+        settings = self._loaded.settings.alerts
+        if settings is None:
+            return []
+        from sync.alerts import Alerts  # noqa: PLC0415  mail is for those who asked for it
+
+        alerts = Alerts(
+            settings,
+            status=Operator(self._loaded, self.ledger, self._clock, daemon=self).status,
+            ledger=self.ledger,
+            keeper=self.runtime.keeper,
+            http=HttpClient(answer_timeout_seconds=settings.timeout_seconds),
+            clock=self._clock,
+        )
+        return [asyncio.create_task(alerts.run(), name="alerts")]
+
+    def _feed_watchdog(self) -> list[asyncio.Task[None]]:
         seconds = watchdog_seconds()
         if seconds is None:
-            return None
-        return asyncio.create_task(Watchdog(seconds, self._signs(), self._clock).run(), name="watchdog")
+            return []
+        return [asyncio.create_task(Watchdog(seconds, self._signs(), self._clock).run(), name="watchdog")]
 
     def _status_line(self) -> str:
         parked = [name for name, side in self.runtime.sides.items() if side.parked]

@@ -57,6 +57,7 @@ def difference(old: LoadedConfig, new: LoadedConfig) -> ReloadAnswer:
             ("ledger", old.settings.ledger, new.settings.ledger),
             ("daemon", old.settings.daemon, new.settings.daemon),
             ("web", old.settings.web, new.settings.web),
+            ("alerts", old.settings.alerts, new.settings.alerts),
         )
         if was != is_now
     ]

@@ -109,6 +109,44 @@ class WebSettings(_Model):
     """How long a login holds."""
 
 
+class AlertSettings(_Model):
+    """`[alerts]`: telling you once when something stops working, and once when it is well again."""
+
+    command: tuple[str, ...] = ()
+    """A program with its arguments; each alert comes as a JSON document on its standard input."""
+    webhook: SecretStr | None = None
+    """An address that each alert is posted to as JSON; `text` is a sentence, as chat services expect it."""
+    mail_to: tuple[str, ...] = ()
+    """Addresses that each alert is mailed to. Better not one of the mailboxes that are polled."""
+    mail_from: str | None = None
+    """The sender of these mails."""
+    smtp_host: str = "localhost"
+    """The server that takes these mails."""
+    smtp_port: int = Field(25, ge=1, le=65_535)
+    smtp_tls: Literal["none", "starttls", "tls"] = "none"
+    """`tls` from the first byte (port 465), `starttls` (port 587), or none to this machine."""
+    smtp_username: str | None = None
+    smtp_password: SecretStr | None = None
+    after_seconds: Duration = Field(300.0, ge=0, le=86_400)
+    """How long something does not work before it is told."""
+    well_after_seconds: Duration = Field(120.0, ge=0, le=86_400)
+    """How long it works again before that is told."""
+    again_after_seconds: Duration = Field(3600.0, ge=0, le=604_800)
+    """Held, dead and doubled messages are told together, at most so often."""
+    timeout_seconds: Duration = Field(30.0, gt=0, le=300)
+    """How long a command, a webhook or a mail server may take."""
+    heartbeat_url: SecretStr | None = None
+    """An address that is asked as long as this process moves, for a monitor elsewhere that tells when it stops."""
+    heartbeat_seconds: Duration = Field(60.0, gt=0, le=86_400)
+    """How often."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.mail_to and not self.mail_from:
+            raise ValueError("mail_to needs mail_from")
+        return self
+
+
 class InboxSettings(_Model):
     """`[inbox.NAME]`: one Wix site's Inbox."""
 
@@ -319,5 +357,6 @@ class Settings(_Model):
     ledger: LedgerSettings = LedgerSettings()
     daemon: DaemonSettings = DaemonSettings()
     web: WebSettings | None = None
+    alerts: AlertSettings | None = None
     inbox: dict[str, InboxSettings] = Field(default_factory=dict)
     sources: dict[str, SourceSettings] = Field(default_factory=dict)

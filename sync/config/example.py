@@ -18,7 +18,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from sync.connector import Connector
-from sync.settings import DaemonSettings, InboxSettings, LedgerSettings, SourceSettings, WebSettings
+from sync.settings import AlertSettings, DaemonSettings, InboxSettings, LedgerSettings, SourceSettings, WebSettings
 
 WIDTH = 100
 
@@ -60,6 +60,10 @@ _SHOWN: dict[str, str] = {
     "inbox.app_id": '"…"',
     "inbox.app_secret": '{ credential = "wix_app_secret" }',
     "inbox.instance_id": '"…"',
+    "alerts.command": '["/usr/local/bin/tell-me"]',
+    "alerts.mail_to": '["me@example.com"]',
+    "alerts.mail_from": '"inbox-sync@example.com"',
+    "alerts.smtp_username": '"inbox-sync@example.com"',
     "web.hosts": '["status.example.com"]',
     "web.password": '{ credential = "web_password" }',
     "source.inbox": '"main"',
@@ -122,6 +126,8 @@ def example_text(connectors: Mapping[str, type[Connector]]) -> str:
     lines += _section("daemon", "The process.", DaemonSettings, "daemon", live=True)
     about_web = "The status page, /metrics, /healthz and /readyz. Without this section nothing listens."
     lines += _section("web", about_web, WebSettings, "web", live=False)
+    about_alerts = "Who is told when something stops working, and when it is well again: by command, webhook or mail."
+    lines += _section("alerts", about_alerts, AlertSettings, "alerts", live=False)
     about_inbox = "One Wix site's Inbox; there may be several, each with a name of its own."
     lines += _section("inbox.main", about_inbox, InboxSettings, "inbox", live=True)
     order = sorted(connectors, key=lambda name: (name != _FIRST, name))

@@ -22,11 +22,19 @@ from sync.errors import ConfigError
 from sync.mail.machine import RULE_HEADERS
 from sync.mail.parse import CUSTOMER_HEADERS
 from sync.registry import Registry, near_names
-from sync.settings import DaemonSettings, InboxSettings, LedgerSettings, Settings, SourceSettings, WebSettings
+from sync.settings import (
+    AlertSettings,
+    DaemonSettings,
+    InboxSettings,
+    LedgerSettings,
+    Settings,
+    SourceSettings,
+    WebSettings,
+)
 
 DEFAULT_PATH = Path("/etc/inbox-sync/config.toml")
 
-_SECTIONS = ("ledger", "daemon", "web", "inbox", "sources")
+_SECTIONS = ("ledger", "daemon", "web", "alerts", "inbox", "sources")
 _NAMED = {"inbox": "main", "sources": "support"}
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _ALIASES = {"source": "sources", "inboxes": "inbox", "database": "ledger", "page": "web", "http": "web"}
@@ -111,7 +119,7 @@ class _Loading:
     def load(self) -> LoadedConfig:
         data = self._document.data
         self._look_for_unknown_sections(data)
-        ledger, daemon, web = self._ledger(), self._daemon(), self._web()
+        ledger, daemon, web, alerts = self._ledger(), self._daemon(), self._web(), self._alerts()
         inboxes = self._inboxes(self._named_tables("inbox"))
         source_tables = self._named_tables("sources")
         sources: dict[str, SourceConfig] = {}
@@ -129,7 +137,7 @@ class _Loading:
             raise AssertionError
         return LoadedConfig(
             path=self._path,
-            settings=Settings(ledger=ledger, daemon=daemon, web=web, inbox=inboxes, sources=settings),
+            settings=Settings(ledger=ledger, daemon=daemon, web=web, alerts=alerts, inbox=inboxes, sources=settings),
             sources=sources,
             failed_sources=dict(self._failed),
             notes=tuple(self._notes),
@@ -159,7 +167,7 @@ class _Loading:
 
     @staticmethod
     def _sections_there_are() -> str:
-        return "unknown section; there are [ledger], [daemon], [web], [inbox.NAME] and [sources.NAME]"
+        return "unknown section; there are [ledger], [daemon], [web], [alerts], [inbox.NAME] and [sources.NAME]"
 
     def _ledger(self) -> LedgerSettings | None:
         table = self._table("ledger")
@@ -185,6 +193,11 @@ class _Loading:
                 ("web", "listen"), checks.web_address(settings.listen, has_password=settings.password is not None)
             )
         return settings
+
+    def _alerts(self) -> AlertSettings | None:
+        if "alerts" not in self._document.data:
+            return None
+        return self._validate(AlertSettings, self._table("alerts"), ("alerts",))
 
     def _inboxes(self, tables: Mapping[str, TomlTable]) -> dict[str, InboxSettings]:
         if not tables and "inbox" not in self._document.data and () not in self._document.incomplete:

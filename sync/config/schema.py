@@ -15,7 +15,7 @@ from pydantic.json_schema import models_json_schema
 
 from sync.connector import Connector
 from sync.message import Json
-from sync.settings import DaemonSettings, InboxSettings, LedgerSettings, SourceSettings, WebSettings
+from sync.settings import AlertSettings, DaemonSettings, InboxSettings, LedgerSettings, SourceSettings, WebSettings
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -47,7 +47,14 @@ _SECRET_REFERENCE: _Schema = {
 
 def schema(connectors: Mapping[str, type[Connector]]) -> _Schema:
     """The schema of a file whose sources use these connectors."""
-    core: list[type[BaseModel]] = [LedgerSettings, DaemonSettings, WebSettings, InboxSettings, SourceSettings]
+    core: list[type[BaseModel]] = [
+        LedgerSettings,
+        DaemonSettings,
+        WebSettings,
+        AlertSettings,
+        InboxSettings,
+        SourceSettings,
+    ]
     configs: list[type[BaseModel]] = [connectors[name].Config for name in sorted(connectors)]
     references, generated = models_json_schema([(model, "validation") for model in (*core, *configs)])
     definitions = _tidy(generated["$defs"])
@@ -72,6 +79,7 @@ def schema(connectors: Mapping[str, type[Connector]]) -> _Schema:
             "ledger": definition(LedgerSettings),
             "daemon": definition(DaemonSettings),
             "web": definition(WebSettings),
+            "alerts": definition(AlertSettings),
             "inbox": {
                 "description": "The inboxes: one section [inbox.NAME] for each Wix site.",
                 "type": "object",

@@ -21,6 +21,7 @@ from sync.ledger.inboxes import Inboxes
 from sync.ledger.leases import Leases
 from sync.ledger.lockfile import WriterLock
 from sync.ledger.messages import Messages
+from sync.ledger.notes import Notes
 from sync.ledger.overview import Overview
 from sync.ledger.participants import Participants
 from sync.ledger.sources import Sources
@@ -65,6 +66,7 @@ class Ledger:
         self.leases = Leases(database, now)
         self.events = Events(database)
         self.overview = Overview(database)
+        self.notes = Notes(database)
 
     @classmethod
     def open(cls, settings: LedgerSettings, *, writer: bool = True, now: Callable[[], datetime] = utc_now) -> Self:

@@ -40,6 +40,12 @@ class Overview(Repository):
             spooled_bytes=spooled_bytes(tx),
         )
 
+    @reads
+    def doubled(self, tx: Connection) -> dict[str, int]:
+        """Deliveries that are in an inbox twice, by inbox."""
+        query = select(_D.inbox, func.count()).where(_D.doubled_with.is_not(None)).group_by(_D.inbox)
+        return {row[0]: row[1] for row in tx.execute(query)}
+
 
 def _inbox_status(tx: Connection, row: InboxRow, tallies: Mapping[TallyKey, int]) -> InboxStatus:
     mine = [(key, n) for key, n in tallies.items() if key.kind == DELIVERY and key.inbox == row.name]
