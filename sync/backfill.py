@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from enum import Enum
 
 import structlog
@@ -107,12 +108,14 @@ class Backfiller:
         """What of a piece is asked for, and what their headers say of them."""
         live = self._poller.terms.rules(source, place.stream, place.row, piece.epoch)
         rules = _without_age(live)
+        # To the second: what a pass took for older than the start must not be left to a pass, which will not take it.
+        to_the_second = replace(live, horizon_slack=timedelta(0))
         now = self._clock.now()
         picked = Picked()
         for found in piece.found:
             if not _is_asked_for(found, terms):
                 continue
-            if not is_aged(found, live, now) and not is_settled(found, place):
+            if not is_aged(found, to_the_second, now) and not is_settled(found, place):
                 picked.fresh += 1
                 continue
             picked.seen.append(see_found(found, rules, now))

@@ -431,3 +431,16 @@ def after_look(
         return GiveUp()
     delay = timedelta(seconds=math.ldexp(first_look_seconds, min(row.looks, 20)))
     return LookAgain(min(looked_at + delay, settles_at))
+
+
+def next_recheck(
+    sent_again_at: datetime, now: datetime, *, first_seconds: float, until_seconds: float
+) -> datetime | None:
+    """When a conversation is read again for a second copy of what was sent a second time then: after the first look
+    (`first_seconds` after it) the time since then doubles, up to `until_seconds`. None: that was the last look."""
+    if was_set_back(sent_again_at, now):  # how long ago it was cannot be known
+        return now + timedelta(seconds=max(first_seconds, until_seconds))
+    passed = (now - sent_again_at).total_seconds()
+    if passed >= until_seconds:
+        return None
+    return sent_again_at + timedelta(seconds=min(until_seconds, max(first_seconds, 2 * passed)))

@@ -63,7 +63,8 @@ class OnTheWire:
 
     `request` is the frozen request body (JSON text), `request_hash` its canonical hash, `sequence_mark` the highest
     sequence known in the conversation at the intent, `intent_at` when it was committed, `unknown_at` when its outcome
-    became unknown, `looks` how often it was read back without finding it.
+    became unknown, `looks` how often it was read back without finding it, `inbox_message_id` the Inbox's id of one that was
+    sent and whose conversation is looked at again for a second copy.
     """
 
     delivery_id: int
@@ -91,6 +92,7 @@ class OnTheWire:
     looks: int = 0
     resends: int = 0
     backfill: bool = False
+    inbox_message_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

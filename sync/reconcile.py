@@ -1,8 +1,9 @@
 """Finding out what became of sends without a clear answer, by reading the conversation back.
 
 A row in `unknown` is looked for with growing delays. Found: its id is adopted. Not found by a look that began after
-`unknown_settle_seconds`: it is sent again, or held, by setting. After a second send the conversation is read once more
-later; a second copy is recorded as doubled, with both ids (reference: Inbox API, "An ambiguous send").
+`unknown_settle_seconds`: it is sent again, or held, by setting. After a second send the conversation is read again and
+again, at growing distances until `doubled_look_seconds`; a second copy is recorded as doubled, with both ids (reference:
+Inbox API, "An ambiguous send").
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import structlog
 
 from sync.book import TEXT_CHANGED
 from sync.clock import Clock
-from sync.decide import GiveUp, LookAgain, after_look, was_set_back
+from sync.decide import GiveUp, LookAgain, after_look, next_recheck, was_set_back
 from sync.delivery import Accepted, Change, Looked, OnTheWire, Settled, Unclear
 from sync.errors import AuthError, InboxSyncError, LedgerError, MessageError, Scope, TemporaryError
 from sync.health import InboxHealth
@@ -304,9 +305,8 @@ class Reconciler:
         log.warning("delivery.settled", delivery=row.delivery_id, message=row.message_id, held=hold)
 
     async def _recheck(self, row: OnTheWire) -> None:
-        candidates = await self._client.look(
-            row.conversation_id, after_sequence=row.sequence_mark, not_before=self._not_before(row)
-        )
+        """Looks for a second copy of what was sent again. It is where the copy is that we know of."""
+        candidates = await self._after_mark(row)
         wire = await self._ledger.call(self._ledger.deliveries.on_the_wire, self.inbox)
         if any(other.conversation_id == row.conversation_id for other in wire):
             return  # one of the candidates may be that other message, which may say the same: later
@@ -314,7 +314,33 @@ class Reconciler:
         if matches:
             await self._doubled(row, matches[0].id)
         else:
-            await self._ledger.call(self._ledger.deliveries.record_recheck, row.delivery_id, None, self._clock.now())
+            await self._recheck_later(row)
+
+    async def _after_mark(self, row: OnTheWire) -> list[InboxMessage]:
+        """What was sent into the conversation of a delivery since it was sent last."""
+        not_before = self._not_before(row)
+        candidates = await self._client.look(
+            row.conversation_id, after_sequence=row.sequence_mark, not_before=not_before
+        )
+        if any(one.id == row.inbox_message_id for one in candidates):
+            return candidates
+        conversation_id = await self._merged_into(row)
+        if conversation_id is None:
+            return candidates
+        return await self._client.look(conversation_id, after_sequence=0, not_before=not_before)
+
+    async def _recheck_later(self, row: OnTheWire) -> None:
+        now = self._clock.now()
+        at = next_recheck(
+            row.intent_at,
+            now,
+            first_seconds=max(self._settings.unknown_settle_seconds, self._settings.first_look_seconds),
+            until_seconds=self._settings.doubled_look_seconds,
+        )
+        if at is None:
+            await self._ledger.call(self._ledger.deliveries.record_recheck, row.delivery_id, None, now)
+        else:
+            await self._ledger.call(self._ledger.deliveries.look_again, row.delivery_id, at)
 
     async def _doubled(self, row: OnTheWire, other_id: str) -> None:
         now = self._clock.now()
@@ -323,10 +349,10 @@ class Reconciler:
 
     async def _postpone(self, row: OnTheWire, code: str, *, again: bool) -> None:
         log.warning("reconcile.not_read", delivery=row.delivery_id, code=code)
-        now = self._clock.now()
-        if again:  # it was sent; whether twice cannot be seen, and is not worth asking for ever
-            await self._ledger.call(self._ledger.deliveries.record_recheck, row.delivery_id, None, now)
+        if again:
+            await self._recheck_later(row)
             return
+        now = self._clock.now()
         delay = timedelta(seconds=self._settings.first_look_seconds * 2 ** min(row.looks, 10))
         await self._commit(Looked(row.delivery_id, row.attempt, now, now + delay))
 

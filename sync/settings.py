@@ -184,6 +184,10 @@ class InboxSettings(_Model):
     """How long a send without an answer is looked for before `after_settle` decides."""
     after_settle: Literal["resend", "hold"] = "resend"
     """What becomes of a send that was not found: `resend` it, or `hold` it for an operator."""
+    doubled_look_seconds: Duration = Field(86_400.0, ge=0, le=2_592_000)
+    """How long after a send was repeated its conversation is looked at again, for a first copy that the Inbox has stored
+    after all: it is told, with both ids. Each look waits twice as long as the one before; 0 looks once. The text sent is
+    kept so long."""
     max_resends: int = Field(3, ge=0, le=100)
     """How often one delivery is sent again after settling; when that is used up it is held. An outage of the whole Inbox
     is not counted."""

@@ -141,8 +141,17 @@ class Deliveries(Repository):
         return [_on_the_wire(row) for row in tx.execute(query)]
 
     @writes
+    def look_again(self, tx: Connection, delivery_id: int, at: datetime) -> None:
+        """A look after a resend found no second copy, or could not be made; the next one is due then."""
+        tx.execute(
+            update(schema.deliveries)
+            .where(_D.id == delivery_id, _D.state == DeliveryState.SENT, _D.recheck_at.is_not(None))
+            .values(recheck_at=at)
+        )
+
+    @writes
     def record_recheck(self, tx: Connection, delivery_id: int, doubled_with: str | None, now: datetime) -> None:
-        """The last look after a resend is done; `doubled_with`: the id of a second copy."""
+        """The looks after a resend are over; `doubled_with`: the id of a second copy."""
         row = tx.execute(
             update(schema.deliveries)
             .where(_D.id == delivery_id, _D.state == DeliveryState.SENT)
@@ -364,6 +373,7 @@ def _on_the_wire(row: Row[*tuple[object, ...]]) -> OnTheWire:
         looks=row.looks,
         resends=row.resends,
         backfill=row.backfill,
+        inbox_message_id=row.inbox_message_id,
     )
 
 
@@ -409,6 +419,7 @@ def _wire_query(inbox: str) -> Select[*tuple[object, ...]]:
             _D.looks,
             _D.resends,
             _D.backfill,
+            _D.inbox_message_id,
         )
         .join(schema.participants, _P.id == _D.participant_id)
         .join(schema.sources, _S.id == _D.source_id)

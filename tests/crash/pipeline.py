@@ -231,10 +231,14 @@ class Pipeline:
         await self.until_state(DeliveryState.SENT, *range(1, self._mails + 1))
 
     async def until_rechecked(self) -> None:
-        """Passes the time after a resend, and waits for the last look at it."""
+        """Passes the time after a resend, and waits for the first look at it."""
         await self.settle()
-        far = self.clock.now() + timedelta(days=1)
-        await self.until(lambda: not self.ledger.deliveries.rechecks("main", far), "no second copy is looked for")
+        await self.until_looked()
+
+    async def until_looked(self) -> None:
+        """Waits until no look for a second copy is due now."""
+        now = self.clock.now()
+        await self.until(lambda: not self.ledger.deliveries.rechecks("main", now), "no second copy is looked for")
 
     def _state(self, number: int) -> DeliveryState | None:
         found = self.ledger.messages.story(number)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import urllib.request
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,14 @@ def pipeline(tmp_path: Path, ledger_url: str) -> Pipeline:
 def hide_from_lists(sandbox: Sandbox, text: str, seconds: float) -> None:
     """The next message with that text is shown by lists only later."""
     sandbox.fault("slow_list", call="messages.send", text=text, seconds=seconds)
+
+
+def put_into(sandbox: Sandbox, request: str) -> str:
+    """Stores what that request asks for, as if it had come only now; the Inbox's id of it."""
+    headers = {"Authorization": sandbox.api_key, "wix-site-id": sandbox.site_id, "Content-Type": "application/json"}
+    asked = urllib.request.Request(f"{sandbox.url}/inbox/v2/messages", request.encode(), headers, method="POST")
+    with urllib.request.urlopen(asked, timeout=10) as answer:
+        return str(json.load(answer)["message"]["id"])
 
 
 # ------------------------------------------------------------------ stored, and the answer lost
@@ -125,6 +136,67 @@ async def test_stored_after_settling_is_reported_as_doubled_with_both_ids(pipeli
         words = site.typed_words("message", "show", "1")
         assert one in words
         assert other in words
+
+
+async def test_stored_hours_after_settling_is_told_all_the_same_also_after_a_restart(pipeline: Pipeline) -> None:
+    async with pipeline as site:
+        site.sandbox.fault("drop_before_store", call="messages.send")
+        await site.arrive("First")
+        await site.until_state(UNKNOWN, 1)
+        await site.settle()
+        await site.until_all_sent()
+        await site.until_rechecked()
+        [row] = site.ledger.deliveries.rechecks("main", site.clock.now() + timedelta(days=1))
+
+        await site.pass_time(3600)
+        await site.until_looked()
+        assert site.delivery(1).doubled_with is None
+        await site.restart()
+        first = put_into(site.sandbox, row.request)  # the Inbox gets round to it
+        await site.pass_time(2 * 3600)
+        await site.until(lambda: site.delivery(1).doubled_with, "it is told")
+        assert (site.delivery(1).doubled_with, site.sends()) == (first, 3)
+        assert site.kinds(1)[-1] == "delivery.doubled"
+        assert site.ledger.deliveries.rechecks("main", site.clock.now() + timedelta(days=9)) == []
+
+
+async def test_looks_for_a_second_copy_grow_apart_and_end(pipeline: Pipeline) -> None:
+    async with pipeline as site:
+        site.sandbox.fault("drop_before_store", call="messages.send")
+        await site.arrive("First")
+        await site.until_state(UNKNOWN, 1)
+        await site.settle()
+        await site.until_all_sent()
+        before = site.calls("messages.list"), site.calls("contacts.get")
+        far = timedelta(days=30)
+        for _ in range(2 * 24 * 6):
+            await site.pass_time(600)
+            if not site.ledger.deliveries.rechecks("main", site.clock.now() + far):
+                break
+            await site.until_looked()
+        assert site.ledger.deliveries.rechecks("main", site.clock.now() + far) == []
+        assert 6 <= site.calls("messages.list") - before[0] <= 11
+        assert site.calls("contacts.get") == before[1]
+        assert site.delivery(1).doubled_with is None
+
+
+async def test_a_second_copy_is_found_where_the_conversation_was_merged_into(pipeline: Pipeline) -> None:
+    async with pipeline as site:
+        await site.arrive("Hello", sender=BOB)
+        await site.until_all_sent()
+        site.sandbox.fault("drop_before_store", call="messages.send")
+        await site.arrive("First")
+        await site.until_state(UNKNOWN, 2)
+        await site.settle()
+        await site.until_all_sent()
+        await site.until_rechecked()
+        [row] = site.ledger.deliveries.rechecks("main", site.clock.now() + timedelta(days=1))
+        first = put_into(site.sandbox, row.request)
+        bob, ada = (str(contact["id"]) for contact in site.sandbox.contacts())
+        site.sandbox.merge_contacts(bob, ada)
+        await site.pass_time(3600)
+        await site.until(lambda: site.delivery(2).doubled_with, "it is told")
+        assert site.delivery(2).doubled_with == first
 
 
 async def test_both_copies_visible_when_the_second_answer_is_lost_too_are_reported(pipeline: Pipeline) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,7 +23,8 @@ from tests.servers.postgres import Cluster, postgres_cluster
 
 __all__ = ["postgres_cluster"]
 
-MakePlay = Callable[[bool], Play]
+MakePlay = Callable[..., Play]
+"""Whether the ledger is shared, and what is in the mailbox from before the start (see `Play`)."""
 
 BUGS: list[str] = []
 """What was logged as a bug of the program since the present play began."""
@@ -59,7 +60,7 @@ def play_on_sqlite(memory_folder: Path) -> MakePlay:
     Ledger.open(LedgerSettings(url=f"sqlite:///{template}")).close()
     place = memory_folder / "play"
 
-    def make(shared: bool) -> Play:
+    def make(shared: bool, old: Sequence[tuple[str, str]] = ()) -> Play:
         BUGS.clear()
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
@@ -70,7 +71,7 @@ def play_on_sqlite(memory_folder: Path) -> MakePlay:
         def open_ledger(*, writer: bool, now: Callable[[], datetime]) -> Ledger:
             return _remembering(Ledger.open(ledger, writer=writer, now=now))
 
-        return Play(open_ledger, shared=shared, bugs=BUGS)
+        return Play(open_ledger, shared=shared, bugs=BUGS, old=old)
 
     return make
 
@@ -82,7 +83,7 @@ def play_on_postgres(postgres_cluster: Cluster) -> MakePlay:
     ledger = LedgerSettings(url=url, threads=1)
     Ledger.open(ledger).close()
 
-    def make(_shared: bool) -> Play:
+    def make(_shared: bool, old: Sequence[tuple[str, str]] = ()) -> Play:
         BUGS.clear()
 
         def open_ledger(*, writer: bool, now: Callable[[], datetime]) -> Ledger:
@@ -97,7 +98,7 @@ def play_on_postgres(postgres_cluster: Cluster) -> MakePlay:
         empty = open_ledger(writer=False, now=datetime.now)
         empty._database.write(_empty)
         empty.close()
-        return Play(open_ledger, shared=True, bugs=BUGS)
+        return Play(open_ledger, shared=True, bugs=BUGS, old=old)
 
     return make
 

@@ -1,18 +1,16 @@
-"""The state machine: everything that may happen to a play, in any order (Hypothesis, stateful testing).
-
-Backfill has its place among the rules below: `back_fill`.
-"""
+"""The state machine: everything that may happen to a play, in any order (Hypothesis, stateful testing)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.property.mailbox import LATENCY_SECONDS, ROLES
-from tests.property.play import CUSTOMERS, Play
-from tests.property.process import LEASE_SECONDS, SETTLE_SECONDS
+from tests.property.people import CUSTOMERS
+from tests.property.play import Play
+from tests.property.process import HORIZON_SECONDS, LEASE_SECONDS, SETTLE_SECONDS
 
 often = st.sampled_from([True, True, False])
 customers = st.sampled_from(CUSTOMERS)
@@ -20,6 +18,8 @@ received = st.sampled_from(["INBOX", "Archive"])
 streams = st.sampled_from(list(ROLES))
 daemons = st.sampled_from(["one", "two"])
 which = st.integers(0, 7)
+since = st.sampled_from([0.0, HORIZON_SECONDS - 500.0])
+at_most = st.sampled_from([None, None, 1, 3])
 OCCASIONS = [
     "written",
     "stored",
@@ -30,7 +30,14 @@ OCCASIONS = [
     "after take_over",
     "after renew",
     "before record_recheck",
+    *(f"{when} {what}" for when in ("before", "after") for what in ("add", "bring")),
+    "after stream_listed",
+    "after all_listed",
+    "before list_again",
+    "before finish",
+    "before swept",
 ]
+BACKFILLING = ["before add", "after add", "before bring", "after bring", "after stream_listed", "before finish"]
 SENDING = ["before commit", "after commit", "after commit", "written", "stored", "answered"]
 CALLS = ["messages.send", "messages.send", "messages.list", "contacts.*", "conversations.get_or_create"]
 REPEATABLE = CALLS[2:]
@@ -45,7 +52,7 @@ LONG = [1.0, 3.0, LEASE_SECONDS + 0.5, SETTLE_SECONDS + 1.0, 30.0]
 class Machine(RuleBasedStateMachine):
     """`new_play` is set by the test, for one database or the other; the argument says whether the ledger is shared."""
 
-    new_play: Callable[[bool], Play]
+    new_play: Callable[[bool, Sequence[tuple[str, str]]], Play]
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,9 +64,9 @@ class Machine(RuleBasedStateMachine):
         assert self.play is not None
         return self.play
 
-    @initialize(shared=often, two=st.booleans())
-    def begin(self, *, shared: bool, two: bool) -> None:
-        self.play = type(self).new_play(shared)
+    @initialize(shared=often, two=st.booleans(), old=st.lists(st.tuples(customers, streams), max_size=8))
+    def begin(self, *, shared: bool, two: bool, old: list[tuple[str, str]]) -> None:
+        self.play = type(self).new_play(shared, old)
         if two:
             self.at.start("two")
 
@@ -195,6 +202,35 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def resume(self) -> None:
         self.at.resume()
+
+    @rule(since=since, most=at_most)
+    def back_fill(self, since: float, most: int | None) -> None:
+        self.at.back_fill(since, most)
+
+    @rule()
+    def stop_backfill(self) -> None:
+        self.at.stop_backfill()
+
+    @rule()
+    def sweep(self) -> None:
+        self.at.sweep()
+
+    @rule(
+        author=customers,
+        since=since,
+        occasion=st.sampled_from(BACKFILLING),
+        left=st.integers(1, 4),
+        sleeps=st.sampled_from([0.0, 1.0, LEASE_SECONDS + 1.0]),
+    )
+    def trouble_while_backfilling(self, author: str, since: float, occasion: str, left: int, sleeps: float) -> None:
+        """Whoever does the job dies of it, or sleeps; live mail comes to the same customers meanwhile."""
+        self.at.trap_whoever(occasion, left, freeze_seconds=sleeps)
+        self.at.back_fill(since, None)
+        self.at.pass_time(0.3)
+        self.at.arrive(author)
+        self.at.hint()
+        self.at.pass_time(0.5)
+        self.at.start("one")
 
     # ------------------------------------------------------------------ daemons
 

@@ -5,12 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 from sync.connector import ConnectorConfig, ConnectorInfo, Finding, PassContext, Stream, StreamRole
 from sync.errors import TemporaryError
-from sync.message import Batch, Content, FingerprintParts, Found, Gone, Json, Message, Participant, ParticipantKind
+from sync.message import (
+    Batch,
+    Content,
+    FingerprintParts,
+    Found,
+    Gone,
+    Json,
+    Listed,
+    Message,
+    Participant,
+    ParticipantKind,
+)
 from tests.property.world import BEGAN, World
 
 OWN = "support@shop.example"
@@ -146,6 +157,23 @@ class ScriptedConnector:
             await self._answer()
         yield Batch((), {"epoch": epoch, "uid": max(uid, highest)}, str(epoch), complete_until=now)
 
+    async def list(self, stream: Stream, since: datetime | None, ctx: PassContext) -> AsyncIterator[Listed]:
+        await self._answer()
+        box = self._mailbox.boxes[stream.key]
+        epoch, mails = box.epoch, dict(box.mails)
+        uids = [uid for uid in self._mailbox.visible(stream.key) if since is None or arrival(mails[uid]) >= since]
+        known = await ctx.known(str(epoch), [str(uid) for uid in uids])
+        for start in range(0, len(uids) or 1, BATCH):
+            some = uids[start : start + BATCH]
+            yield Listed(
+                tuple(_found(uid, mails[uid]) for uid in some if str(uid) not in known),
+                tuple(str(uid) for uid in some if str(uid) in known),
+                str(epoch),
+            )
+            await self._answer()
+            if box.epoch != epoch:
+                raise TemporaryError("numbered anew while it was listed", code="scripted.epoch")
+
     async def fetch(self, stream: Stream, epoch: str, ids: Sequence[str], ctx: PassContext) -> Mapping[str, Content]:
         await self._answer()
         box = self._mailbox.boxes[stream.key]
@@ -167,8 +195,13 @@ class ScriptedConnector:
             raise TemporaryError("the mailbox does not answer", code="scripted.down")
 
 
+def arrival(mail: Mail) -> datetime:
+    """When it arrived, as the service tells it."""
+    return BEGAN + timedelta(seconds=mail.arrived)
+
+
 def _found(uid: int, mail: Mail) -> Found:
-    arrived_at = BEGAN + timedelta(seconds=mail.arrived)
+    arrived_at = arrival(mail)
     parts = FingerprintParts(f"<{mail.number}@example.com>", arrived_at.isoformat(), mail.author, "")
     return Found(str(uid), arrived_at, arrived_at, size=100, fingerprint=parts)
 

@@ -8,46 +8,41 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import timedelta
 from functools import partial
 
 from sqlalchemy import text
 
-from sync.ledger import Ledger
-from sync.resolve import FAILURES_BEFORE_ASIDE
-from sync.sandbox.conversations import Who, conversation_id
-from tests.property.mailbox import LATENCY_SECONDS, OWN, Mail, Mailbox
-from tests.property.process import (
-    BURST,
-    LEASE_SECONDS,
-    MAX_ATTEMPTS,
-    MAX_RESENDS,
-    REQUESTS_PER_MINUTE,
-    SOURCE,
-    SOURCE_SETTINGS,
-    Process,
-    Trap,
-)
+from sync.errors import ConfigError
+from sync.ledger import BackfillTerms, Ledger
+from tests.property.check import PLACES, Check
+from tests.property.mailbox import LATENCY_SECONDS, OWN, Mail, Mailbox, arrival
+from tests.property.people import ADA, ADA_AT_HOME, BOB
+from tests.property.process import BURST, HORIZON_SECONDS, REQUESTS_PER_MINUTE, SOURCE, Process, Trap
 from tests.property.site import Site
 from tests.property.world import BEGAN, World
 
-ADA, ADA_AT_HOME, BOB, CLEO = "ada@example.com", "ada@home.example", "bob@example.com", "cleo@example.com"
-CUSTOMERS = (ADA, ADA_AT_HOME, BOB, CLEO)
 LAST_TROUBLE_SECONDS = 20.0
 QUIET_WITHIN_SECONDS = 3600.0
 """Healed, everything has to be done within this (virtual) time."""
-RACE_SECONDS = 20.0
-"""A message that became visible out of turn, or for which nothing waited any more, may be passed by what was already on
-its way: a pass, a look into the ledger, and a wait for the budget long."""
 APART_SECONDS = 0.01
 """No two messages arrive at once."""
-LONG_BEFORE_SECONDS = 1800.0
-"""What was in the Inbox before the first daemon began is this much older."""
+OLD_MAIL_EVERY_SECONDS = 100.0
 STALE_SECONDS = 1.0
 """So long a token may be held before its request comes in."""
 MOST_AT_ONCE = 4
 """Requests that may be about to be written when a daemon is frozen."""
 SAME_TEXT = "Thank you!"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A backfill that was asked for: what arrived at `since` or later; `mails` are those it has to bring in if it is
+    done (none of them where it may bring in only so many)."""
+
+    job_id: int
+    since: float
+    mails: frozenset[int]
 
 
 @dataclass
@@ -61,12 +56,21 @@ class Told:
     budgets: list[float] = field(default_factory=list)
     freezes: int = 0
     merged: bool = False
+    backfills: list[Asked] = field(default_factory=list)
 
 
 class Play:
-    """`shared`: several daemons on one ledger, by leases; else one alone, which a kernel lock protects."""
+    """`shared`: several daemons on one ledger, by leases; else one alone, which a kernel lock protects. `old`: customer
+    and stream of what is in the mailbox since before the source's start."""
 
-    def __init__(self, open_ledger: Callable[..., Ledger], *, shared: bool, bugs: list[str]) -> None:
+    def __init__(
+        self,
+        open_ledger: Callable[..., Ledger],
+        *,
+        shared: bool,
+        bugs: list[str],
+        old: Sequence[tuple[str, str]] = (),
+    ) -> None:
         self._open_ledger = open_ledger
         self.shared = shared
         self.world = World()
@@ -83,7 +87,10 @@ class Play:
         bob = self.site.sandbox.seed_contact(BOB, name="Bob")
         self.from_before = {self.site.sandbox.seed_message(SAME_TEXT, contact_id=contact) for contact in (ada, bob)}
         """Messages of another program, or of an earlier ledger, that say what others will say, too."""
-        self.world.run(LONG_BEFORE_SECONDS)
+        for customer, stream in old:
+            self.world.run(OLD_MAIL_EVERY_SECONDS)
+            self.mailbox.append(stream, self.mail(OWN, customer) if stream == "Sent" else self.mail(customer))
+        self.world.run(HORIZON_SECONDS - self.world.now)
         self.desk = self._open_ledger(writer=False, now=self.world.wall_clock)
         self.start("one")
 
@@ -187,6 +194,31 @@ class Play:
     def resume(self) -> None:
         if self.desk.sources.get(SOURCE) is not None:
             self.desk.sources.resume(SOURCE, self.world.wall_clock())
+
+    def back_fill(self, since: float, most: int | None) -> None:
+        """Asks for what arrived at `since` (in the world's time) or later; nothing new while another one is open."""
+        if self.desk.sources.get(SOURCE) is None:
+            return
+        terms = BackfillTerms(BEGAN + timedelta(seconds=since), None, most)
+        try:
+            job = self.desk.backfills.start(SOURCE, terms, self.world.wall_clock())
+        except ConfigError:
+            return
+        if job.id not in [asked.job_id for asked in self.told.backfills]:
+            there = [mail for box in self.mailbox.boxes.values() for mail in box.mails.values()]
+            mails = [mail.number for mail in there if arrival(mail) >= terms.since] if most is None else []
+            self.told.backfills.append(Asked(job.id, since, frozenset(mails)))
+        for daemon in self.daemons.values():
+            daemon.look_for_backfills()
+
+    def stop_backfill(self) -> None:
+        if self.desk.sources.get(SOURCE) is not None:
+            self.desk.backfills.stop(SOURCE, self.world.wall_clock())
+
+    def sweep(self) -> None:
+        """Who has the source looks it through for what a pass has missed."""
+        for daemon in self.daemons.values():
+            daemon.sweep()
 
     # ------------------------------------------------------------------ daemons
 
@@ -293,9 +325,10 @@ class Play:
             )
         ]
         left += [f"message {row[0]} is found" for row in self.rows("SELECT id FROM messages WHERE state = 'found'")]
+        left += [f"backfill {job.id} is {job.state} ({job.code})" for job in self.desk.backfills.open()]
         streams = self.desk.streams.of_source(SOURCE) if self.desk.sources.get(SOURCE) is not None else []
         ends = {row.key: row.cursor for row in streams}
-        recorded = {(str(row[1]), str(row[2]).partition(":")[2], str(row[3])) for row in self.rows(_PLACES)}
+        recorded = {(str(row[1]), str(row[2]).partition(":")[2], str(row[3])) for row in self.rows(PLACES)}
         for key, box in self.mailbox.boxes.items():
             places = {(key, str(box.epoch), str(uid)) for uid in self.mailbox.visible(key)}
             if box.hidden or not places <= recorded or not self.mailbox.at_end(key, ends.get(key)):
@@ -310,7 +343,7 @@ class Play:
     def _note(self, transaction: str) -> None:
         if transaction == "load":  # of the inbox, and with it of its budget
             self.told.budgets.append(self.world.now)
-        if transaction not in ("record", "load_contents", "retry"):
+        if transaction not in ("record", "load_contents", "bring", "retry"):
             return
         newest = max(self.created, default=0)
         for (one,) in self.rows("SELECT id FROM deliveries WHERE id > :newest", newest=newest):
@@ -348,198 +381,3 @@ class Play:
         if self.bugs:
             raise AssertionError(f"bugs in the log: {self.bugs}")
         Check(self).run()
-
-
-@dataclass(frozen=True)
-class Delivered:
-    """A delivery as the ledger tells it, with the mail it stands for."""
-
-    id: int
-    message_id: int
-    mail: Mail
-    customer: str
-    state: str
-    reason: str
-    inbox_message_id: str
-    doubled_with: str
-    direction: str
-    stream_rank: int
-    arrived: float
-    late: bool
-    resends: int
-    seen: float
-
-
-def _seconds(moment: object) -> float:
-    """A moment as the database gives it (SQLite: microseconds since the epoch), in the world's time."""
-    if isinstance(moment, datetime):
-        return (moment - BEGAN).total_seconds()
-    return int(str(moment)) / 1_000_000 - BEGAN.timestamp()
-
-
-class Check:
-    """The end of a play against its ledger, its mailbox and its Inbox."""
-
-    def __init__(self, play: Play) -> None:
-        self._play = play
-        self._messages = {message["id"]: message for message in play.site.sandbox.messages()}
-        self._deliveries = [self._delivered(row) for row in play.rows(_DELIVERIES)]
-
-    def run(self) -> None:
-        self._nothing_is_lost()
-        self._ids_agree()
-        self._states_are_explained()
-        self._each_is_where_it_belongs()
-        self._lanes_are_in_order()
-
-    def _delivered(self, row: Sequence[object]) -> Delivered:
-        stream, epoch, external_id = (str(one) for one in row[:3])
-        mail = self._play.mailbox.history[stream, epoch.partition(":")[2], external_id]
-        texts = ["" if one is None else str(one) for one in row[3:]]
-        return Delivered(
-            id=int(texts[0]),
-            message_id=int(texts[1]),
-            mail=mail,
-            customer=texts[2],
-            state=texts[3],
-            reason=texts[4],
-            inbox_message_id=texts[5],
-            doubled_with=texts[6],
-            direction=texts[7],
-            stream_rank=int(texts[8]),
-            arrived=mail.arrived,
-            late=bool(row[12]),
-            resends=int(texts[10]),
-            seen=_seconds(row[14]),
-        )
-
-    def _of_operator(self, one: Delivered) -> bool:
-        told = self._play.told
-        return one.message_id in told.dropped or one.message_id in told.revived
-
-    def _nothing_is_lost(self) -> None:
-        there = {mail.number: mail for box in self._play.mailbox.boxes.values() for mail in box.mails.values()}
-        touched = {
-            self._play.mailbox.history[str(row[1]), str(row[2]).partition(":")[2], str(row[3])].number
-            for row in self._play.rows(_PLACES)
-            if row[0] in self._play.told.dropped or row[0] in self._play.told.revived
-        }
-        ended = Counter((one.mail.number, one.customer) for one in self._deliveries)
-        for mail in there.values():
-            if mail.ghost or mail.number in touched:
-                continue
-            if mail.outgoing and mail not in self._play.mailbox.boxes["Sent"].mails.values():
-                continue
-            for customer in mail.customers:
-                if not ended[mail.number, customer]:
-                    raise AssertionError(f"{mail} is lost: no delivery to {customer}")
-        for (number, customer), times in ended.items():
-            live = [one for one in self._deliveries if (one.mail.number, one.customer) == (number, customer)]
-            if times > 1 and sum(one.state == "sent" for one in live) > 1 and number not in touched:
-                raise AssertionError(f"mail {number} went to {customer} {times} times: {live}")
-
-    def _ids_agree(self) -> None:
-        """Every message of the Inbox is a delivery's, and the other way round."""
-        held = {one.inbox_message_id for one in self._deliveries if one.state == "sent"}
-        doubled = {one.doubled_with for one in self._deliveries if one.doubled_with}
-        missing = held - self._messages.keys()
-        if missing:
-            raise AssertionError(f"the ledger has ids that the Inbox does not know: {missing}")
-        excused = {one.mail.text for one in self._deliveries if self._of_operator(one) or one.state == "held"}
-        if held & self._play.from_before:
-            raise AssertionError("a message that was there before was taken for one of ours")
-        for message_id in self._messages.keys() - held - doubled - self._play.from_before:
-            words = self._messages[message_id]["text"].split("\n")[0]
-            if words not in excused:
-                raise AssertionError(f"{words!r} ({message_id}) is in the Inbox, and no delivery knows of it")
-        if doubled:
-            raise AssertionError(f"doubled, although everything was stored within settling: {doubled}")
-
-    def _states_are_explained(self) -> None:
-        for one in self._deliveries:
-            if one.state == "sent" or self._of_operator(one):
-                continue
-            if one.state == "dead" and self._play.told.refusals >= MAX_ATTEMPTS:
-                continue
-            if one.state == "held" and sum(self._play.site.ambiguous.values()) > MAX_RESENDS:
-                continue
-            raise AssertionError(f"{one} did not get through, and nothing in the story says why")
-
-    def _each_is_where_it_belongs(self) -> None:
-        world_site = next(iter(self._play.site.sandbox.emulator.world.sites.values()))
-        for one in self._deliveries:
-            if one.state != "sent":
-                continue
-            message = self._messages[one.inbox_message_id]
-            if one.mail.text not in message["text"]:
-                raise AssertionError(f"{one} holds the id of {message['text']!r}")
-            wanted = "BUSINESS_TO_PARTICIPANT" if one.mail.outgoing else "PARTICIPANT_TO_BUSINESS"
-            if message["direction"] != wanted or one.direction != wanted:
-                raise AssertionError(f"{one} went {message['direction']}")
-            contacts = [contact.id for contact in world_site.contacts.by_id.values() if one.customer in contact.emails]
-            if len(contacts) != 1:
-                raise AssertionError(f"{one.customer} has {len(contacts)} contacts")
-            conversation = world_site.target(conversation_id(world_site.id, Who("contactId", contacts[0])))
-            if message["conversationId"] != conversation:
-                raise AssertionError(f"{one} is in another conversation than its customer's")
-
-    def _lanes_are_in_order(self) -> None:
-        lanes: dict[str, list[Delivered]] = {}
-        for one in self._deliveries:
-            if one.state == "sent" and not self._of_operator(one):
-                lanes.setdefault(one.customer, []).append(one)
-        # Who could not be resolved again and again steps aside: other addresses do not wait for it any more.
-        if not self._play.told.merged and self._play.site.unresolved < FAILURES_BEFORE_ASIDE:
-            lanes["Ada's conversation"] = lanes.get(ADA, []) + lanes.get(ADA_AT_HOME, [])
-        for lane in lanes.values():
-            lane.sort(key=lambda one: int(one.inbox_message_id))
-            for index, first in enumerate(lane):
-                for second in lane[index + 1 :]:
-                    self._in_order(first, second)
-
-    def _in_order(self, first: Delivered, second: Delivered) -> None:
-        """`first` stands before `second` in the Inbox. That is wrong when `second` is older and was known by then."""
-        if (first.arrived, first.stream_rank, first.message_id) <= (
-            second.arrived,
-            second.stream_rank,
-            second.message_id,
-        ):
-            return
-        written = self._play.site.stored[first.inbox_message_id].written
-        known = self._play.created[second.id]
-        waited = written - first.seen
-        in_turn = not second.mail.late and second.mail.number not in self._play.told.moved
-        patience = 0.0 if in_turn and waited < SOURCE_SETTINGS.order_wait_seconds else RACE_SECONDS
-        if known + patience < written:
-            raise AssertionError(
-                f"{second.mail} was known at {known:.3f}, and passed by {first.mail}, written at {written:.3f}"
-            )
-        in_turn = not second.mail.late and second.mail.number not in self._play.told.moved
-        waited = written - first.seen
-        if (
-            known >= written
-            and in_turn
-            and second.arrived < first.arrived
-            and waited < SOURCE_SETTINGS.order_wait_seconds
-        ):
-            raise AssertionError(f"{first.mail} did not wait for its sibling streams, where {second.mail} was")
-        if not second.late:
-            raise AssertionError(f"{second.mail} came after {first.mail}, and is not flagged late")
-
-
-_DELIVERIES = """
-SELECT streams.key, messages.epoch, messages.external_id, deliveries.id, deliveries.message_id, participants.value,
-       deliveries.state, deliveries.reason, deliveries.inbox_message_id, deliveries.doubled_with, deliveries.direction,
-       deliveries.stream_rank, deliveries.late, deliveries.resends, deliveries.seen_at
-FROM deliveries
-JOIN messages ON messages.id = deliveries.message_id
-JOIN streams ON streams.id = messages.stream_id
-JOIN participants ON participants.id = deliveries.participant_id
-ORDER BY deliveries.id
-"""
-_PLACES = """
-SELECT messages.id, streams.key, messages.epoch, messages.external_id
-FROM messages JOIN streams ON streams.id = messages.stream_id
-"""
-
-__all__ = ["ADA", "ADA_AT_HOME", "BOB", "CLEO", "CUSTOMERS", "LEASE_SECONDS", "Play"]

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -21,7 +22,7 @@ from sync.sandbox.settings import DEFAULT_API_KEY, DEFAULT_SITE_ID
 from sync.settings import DaemonSettings, InboxSettings, Settings, SourceSettings
 from tests.property.mailbox import OWN, Mailbox, ScriptedConnector
 from tests.property.site import BASE_URL, Site, Wire
-from tests.property.world import Loop, World, WorldClock
+from tests.property.world import BEGAN, Loop, World, WorldClock
 
 INBOX, SOURCE = "main", "mail"
 LEDGER_SECONDS = 0.001
@@ -32,6 +33,8 @@ LEASE_SECONDS = 9.0
 MAX_RESENDS = 3
 MAX_ATTEMPTS = 5
 REQUESTS_PER_MINUTE, BURST = 600.0, 3
+HORIZON_SECONDS = 1800.0
+"""The source starts then; what arrived before is only a backfill's."""
 
 INBOX_SETTINGS = InboxSettings(
     site_id=DEFAULT_SITE_ID,
@@ -44,6 +47,7 @@ INBOX_SETTINGS = InboxSettings(
     connect_timeout_seconds=1.0,
     answer_timeout_seconds=3.0,
     unknown_settle_seconds=SETTLE_SECONDS,
+    doubled_look_seconds=4 * SETTLE_SECONDS,
     first_look_seconds=0.5,
     max_resends=MAX_RESENDS,
     mapping_ttl_hours=60 / 3600,
@@ -58,7 +62,8 @@ SOURCE_SETTINGS = SourceSettings(
     connector="scripted",
     inbox=INBOX,
     every=12.0,
-    start="all",
+    start=BEGAN + timedelta(seconds=HORIZON_SECONDS),
+    backfill_window=3,
     order_wait_seconds=4.0,
     pass_timeout_seconds=10.0,
     max_fetch_attempts=4,
@@ -119,10 +124,12 @@ class Process:
         for side in self.runtime.sides.values():
             side._http._transport = Wire(site, self.come)
         self.main = self.loop.create_task(self._work())
+        self._sweeps: list[asyncio.Task[None]] = []
         world.running.append(self.loop)
 
     async def _work(self) -> None:
         await self.runtime.start()
+        self.runtime.do_backfills()
         while True:
             wait = SOURCE_SETTINGS.every
             try:
@@ -140,6 +147,21 @@ class Process:
         """There is something new in the mailbox: it is polled at once."""
         if self.alive:
             self.loop.call_soon(self._hint.set)
+
+    def look_for_backfills(self) -> None:
+        """There may be a new job."""
+        if self.alive:
+            self.loop.call_soon(self.runtime.backfills.look)
+
+    def sweep(self) -> None:
+        """The mailbox is looked through now, beside its passes."""
+
+        async def work() -> None:
+            with suppress(InboxSyncError):
+                await self.runtime.sweep(SOURCE)
+
+        if self.alive:
+            self.loop.call_soon(lambda: self._sweeps.append(self.loop.create_task(work())))
 
     # ------------------------------------------------------------------ its end, and its sleep
 

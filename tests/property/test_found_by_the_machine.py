@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.property.conftest import MakePlay
-from tests.property.play import ADA, ADA_AT_HOME
+from tests.property.people import ADA, ADA_AT_HOME
 
 
 def test_a_refused_message_is_not_passed_in_its_conversation_by_another_address_of_its_customer(

@@ -131,6 +131,7 @@ class LoopDesk:
                 "site_id": "s",
                 "api_key": SecretStr("k"),
                 "unknown_settle_seconds": 0.2,
+                "doubled_look_seconds": 0.4,
                 "first_look_seconds": 0.02,
                 "retry_first_seconds": 0.02,
                 "probe_seconds": 0.05,

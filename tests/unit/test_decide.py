@@ -24,6 +24,7 @@ from sync.decide import (
     fingerprint,
     identify,
     judge_headers,
+    next_recheck,
     occurrences,
     retry_after_refusal,
     see,
@@ -350,3 +351,19 @@ def test_looks_grow_apart_and_the_last_one_begins_after_settling() -> None:
     assert late == LookAgain(NOW + timedelta(seconds=120))
     over = after_look(_wire(looks=9), NOW + timedelta(seconds=120), settle_seconds=120, first_look_seconds=1)
     assert not isinstance(over, LookAgain)
+
+
+def test_looks_for_a_second_copy_double_their_distance_and_end() -> None:
+    def after(seconds: float) -> float | None:
+        now = NOW + timedelta(seconds=seconds)
+        at = next_recheck(NOW, now, first_seconds=120, until_seconds=1000)
+        return None if at is None else (at - NOW).total_seconds()
+
+    assert [after(seconds) for seconds in (0, 30, 120, 240, 700, 999)] == [120, 120, 240, 480, 1000, 1000]
+    assert after(1000) is None
+    assert next_recheck(NOW, NOW, first_seconds=120, until_seconds=0) is None
+
+
+def test_a_clock_set_back_does_not_make_looks_for_a_second_copy_more_frequent() -> None:
+    earlier = NOW - timedelta(days=3)
+    assert next_recheck(NOW, earlier, first_seconds=120, until_seconds=1000) == earlier + timedelta(seconds=1000)
