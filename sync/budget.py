@@ -26,8 +26,10 @@ FIRST_PAUSE_SECONDS: Final = 2.0
 MAX_PAUSE_SECONDS: Final = 60.0
 MAX_RETRY_AFTER_SECONDS: Final = 3600.0
 """A longer Retry-After is taken for a mistake: after this a request finds out."""
-BELOW_ACCEPTED: Final = 0.98
-"""Where a busy minute tells how much the service takes, the rate falls to this part of it."""
+BELOW_ACCEPTED_SHARE: Final = 0.01
+"""Where a busy minute tells how much the service takes, the rate falls by this part of it,"""
+BELOW_ACCEPTED_PER_MINUTE: Final = 1.0
+"""and by one request a minute at least: requests on their way come a little closer together than they were sent."""
 TELLING_SHARE: Final = 0.25
 """A minute in which this share of the rate got through tells how much the service takes."""
 LOWER_FACTOR: Final = 0.9
@@ -247,7 +249,8 @@ class Budget:
         passed = self._passed.total(now)
         lowered = self._rate * LOWER_FACTOR
         if passed > self._rate * TELLING_SHARE and now - self._lowered_at > MINUTE_SECONDS:
-            lowered = min(self._rate, passed) * BELOW_ACCEPTED
+            takes = min(self._rate, passed)
+            lowered = takes - max(BELOW_ACCEPTED_PER_MINUTE, takes * BELOW_ACCEPTED_SHARE)
         if self._held_until < now and self._rate < self._configured:  # growing led to this: not so soon the next time
             self._hold_seconds = min(MAX_HOLD_SECONDS, self._hold_seconds * 2)
         self._rate = max(self._configured * LOWEST_SHARE, lowered)
