@@ -56,7 +56,6 @@ class Priority(IntEnum):
     URGENT = 0
     """Reading back, probes: what settles something that is already under way."""
     LIVE = 1
-    BACKFILL = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
 import select
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -23,10 +24,14 @@ WRITE_PIECE_BYTES: Final = 256 * KIB
 MAX_INTERIM_ANSWERS: Final = 16
 """1xx answers before the real one."""
 HEADS_KEPT: Final = 64
-"""Heads of requests that differ in nothing but their length are made once."""
+"""Heads of requests that differ in nothing but their length and credentials are made once."""
 
 _Event: TypeAlias = h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]
 _Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
+_CREDENTIALS: Final = frozenset({b"authorization", b"proxy-authorization", b"cookie"})
+"""Headers that are not kept beyond their exchange."""
+_VALUE: Final = re.compile(rb"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
+"""A header's value (RFC 9110, section 5.5)."""
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _ANSWERED_WITHOUT_BODY: Final = frozenset({"HEAD", "CONNECT"})
 """Whatever the answer's headers say (RFC 9112, section 6.3)."""
@@ -43,6 +48,9 @@ class _Sent:
     framed: bool
 
 
+_NOTHING_SENT: Final = _Sent("", b"", (), 0, framed=False)
+
+
 class Connection(asyncio.Protocol):
     """One connection: at most one exchange at a time. After any failure it is aborted and never used again."""
 
@@ -51,7 +59,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._h11: h11.Connection | None = None
-        self._sent = _Sent("", b"", (), 0, framed=False)
+        self._sent = _NOTHING_SENT
         self._written = 0
         self._whole = False
         self._received = b""
@@ -165,7 +173,7 @@ class Connection(asyncio.Protocol):
         body = await request.aread() if length is None else b""
         headers = tuple((name, value) for name, value in request.headers.raw if name.lower() not in _FRAMING)
         framed = len(headers) < len(request.headers.raw)
-        head = _head(request.method, request.url.raw_path, headers)
+        head = _with_credentials(request.method, request.url.raw_path, headers)
         if framed:
             head = b"%bcontent-length: %d\r\n\r\n" % (head[:-2], len(body) if length is None else length)
         self._begin(
@@ -279,12 +287,14 @@ class Connection(asyncio.Protocol):
     def finish(self) -> bool:
         """After a whole answer: whether the connection can carry another request."""
         self._busy = False
+        self._sent = _NOTHING_SENT
         if self._lost or not self._whole:
             return False
         if self._h11 is not None:
             both_done = self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE
             if not both_done or self._h11.trailing_data[0]:
                 return False
+        self._h11 = None
         self._transport.resume_reading()
         return True
 
@@ -301,6 +311,17 @@ def _announced(request: httpx.Request) -> int | None:
         return None
     length = request.headers.get("content-length", "")
     return int(length) if length.isascii() and length.isdigit() and len(length) < 16 else None
+
+
+def _with_credentials(method: str, target: bytes, headers: _Headers) -> bytes:
+    """Request line and headers. Credentials come last, and what is kept for the next request has none."""
+    secret = [one for one in headers if one[0].lower() in _CREDENTIALS]
+    if not secret:
+        return _head(method, target, headers)
+    head = _head(method, target, tuple(one for one in headers if one[0].lower() not in _CREDENTIALS))
+    if not all(_VALUE.fullmatch(value) for _, value in secret):
+        raise h11.LocalProtocolError("illegal header value")  # without the value
+    return head[:-2] + b"".join(b"%b: %b\r\n" % one for one in secret) + b"\r\n"
 
 
 @functools.lru_cache(maxsize=HEADS_KEPT)

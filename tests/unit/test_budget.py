@@ -357,7 +357,6 @@ async def test_waiters_are_served_in_their_order_within_a_priority_and_urgent_on
 
     async with asyncio.TaskGroup() as group:
         for name, priority in (
-            ("backfill", Priority.BACKFILL),
             ("live 1", Priority.LIVE),
             ("live 2", Priority.LIVE),
             ("look", Priority.URGENT),
@@ -365,7 +364,7 @@ async def test_waiters_are_served_in_their_order_within_a_priority_and_urgent_on
             group.create_task(wait(name, priority))
             await asyncio.sleep(0)
         await clock.advance(4.0)
-    assert served == ["look", "live 1", "live 2", "backfill"]
+    assert served == ["look", "live 1", "live 2"]
 
 
 async def test_a_cancelled_wait_costs_no_token_and_holds_up_nobody() -> None:
