@@ -104,6 +104,7 @@ def read_header(raw: bytes, start: int, end: int) -> HeaderFields:
     if _MBOX_SEPARATOR.match(raw, position, end) is not None:
         position = _line_end(raw, position, end)
     last_byte = min(end, start + MAX_HEADER_BYTES)
+    goes_on_until = position
     while position < end:
         if position >= last_byte:
             found.cut = True
@@ -115,8 +116,10 @@ def read_header(raw: bytes, start: int, end: int) -> HeaderFields:
         if raw.startswith(b"--", position):
             break
         name, value_start = _name_at(raw, position, line_stop)
-        if not name and not _header_goes_on(raw, line_stop, end):
-            break
+        if not name and line_stop > goes_on_until:
+            goes_on_until = _known_field_after(raw, line_stop, end)
+            if goes_on_until == -1:
+                break
         position = _value_end(raw, line_stop, last_byte)
         if name:
             _keep(found, name, raw, value_start, position)
@@ -129,7 +132,7 @@ def _mail_start(raw: bytes, end: int) -> int:
     space and empty lines if a well-known field follows."""
     start = len(_BYTE_ORDER_MARK) if raw.startswith(_BYTE_ORDER_MARK, 0, end) else 0
     space = _WHITE_SPACE.match(raw, start, end)
-    return space.end() if space is not None and _header_goes_on(raw, space.end(), end) else start
+    return space.end() if space is not None and _known_field_after(raw, space.end(), end) == space.end() else start
 
 
 def _name_at(raw: bytes, position: int, line_stop: int) -> tuple[str, int]:
@@ -177,18 +180,18 @@ def _keep(found: HeaderFields, name: str, raw: bytes, start: int, stop: int) -> 
     values.append(raw[start:stop])
 
 
-def _header_goes_on(raw: bytes, position: int, end: int) -> bool:
-    """After a line that is no header field: True when one of the next lines is a well-known one, so that the odd line
-    was a continuation that lost its indent, as all of them do in some gateways."""
+def _known_field_after(raw: bytes, position: int, end: int) -> int:
+    """After a line that is no header field: where a well-known one begins within the next lines, so that the odd line
+    was a continuation that lost its indent, as all of them do in some gateways; -1 when none does."""
     for _ in range(MAX_ODD_LINES):
         if position >= end or raw[position] in b"\r\n" or raw.startswith(b"--", position):
-            return False
+            break
         match = _NAME.match(raw, position, min(end, position + 80))
         is_field = match is not None and raw[match.end() : match.end() + 1] == b":"
         if match is not None and is_field and match.group().decode("ascii").lower() in _KNOWN:
-            return True
+            return position
         position = _line_end(raw, position, end)
-    return False
+    return -1
 
 
 # ------------------------------------------------------------------------------------------------- RFC 2047

@@ -20,6 +20,9 @@ MAX_DEPTH = 120
 MAX_BOUNDARY_BYTES = 200
 """RFC 2046 §5.1.1 allows 70."""
 
+MAX_FALSE_DELIMITERS = 500_000
+"""Lines that begin like a delimiter and are none. What comes behind so many belongs to the part that they are in."""
+
 _MIME_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,70}/[a-z0-9!#$&^_.+-]{1,99}")
 _GUESS_WINDOW_BYTES = 65_536
 
@@ -92,6 +95,7 @@ class _Splitter:
             return
         raw, end = self.raw, self.end
         leaf: Part | None = None
+        false_ones = 0
         position = root.start - 1 if root.start else 0
         if root.start == 0 and raw.startswith(b"--"):
             position = -1
@@ -105,6 +109,10 @@ class _Splitter:
             place = self._place_of(line_start, line_stop)
             position = max(line_stop, 0) if line_stop < end else end
             if place is None:
+                false_ones += 1
+                if false_ones > MAX_FALSE_DELIMITERS:
+                    self.faults.append("too many lines of it look like the end of a part")
+                    break
                 continue
             depth, closing = place
             self._close_down_to(depth, newline, leaf)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import re
+import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +22,10 @@ from tests.growth import assert_linear
 CORPUS = Path(__file__).parents[1] / "corpus" / "mail"
 MAILS = [path.read_bytes() for path in sorted(CORPUS.glob("*.eml"))]
 FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
+MOST_SECONDS = 2.0
+"""Of computing, for the worst."""
+MEMORY_BYTES = 20_000_000
+"""Beside a few times the mail's own size."""
 HEAD = b"From: a <a@example.com>\nTo: b@example.com\nSubject: s\nMIME-Version: 1.0\n"
 
 
@@ -161,6 +167,19 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
         + b"Content-Type: multipart/alternative; boundary=b\n\n"
         + b"--b\nContent-Type: text/html\n\n<p>a\n" * 5_000
     ),
+    "lines of 40 KB": lambda: HEAD + b"\n" + (b"word " * 8_000 + b"\n") * 200,
+    "5,000 elements in one another": lambda: HEAD + b"Content-Type: text/html\n\n" + b"<div>" * 5_000 + b"hi",
+    "5,000 quotes in one another": lambda: HEAD + b"Content-Type: text/html\n\n" + b"<blockquote>" * 5_000 + b"hi",
+    "5,000 tables in one another": lambda: HEAD + b"Content-Type: text/html\n\n" + b"<table><tr><td>" * 5_000 + b"hi",
+    "24 MB of false delimiters": lambda: (
+        HEAD + b"Content-Type: multipart/mixed; boundary=b\n\n--b\n\n" + b"--c\n" * 6_000_000
+    ),
+    "header lines that lost their indent": lambda: (b"odd\n" * 29 + b"Received: x\n") * 15_000 + HEAD + b"\nhi",
+    "answers between quotes": lambda: HEAD + b"In-Reply-To: <a>\n\n" + b"> quoted\nanswer\n" * 100_000,
+    "attributions": lambda: (
+        HEAD + b"In-Reply-To: <a>\n\n" + b"On Mon, May 6, 2024 at 10:30 AM Shop <a@b.c> wrote:\n" * 20_000
+    ),
+    "half attributions": lambda: HEAD + b"\n" + (b"words On " * 40 + b"2024 10:30 wrote:\n") * 10_000,
     "60 hidden HTML parts of 1 MB": lambda: (
         HEAD
         + b"Content-Type: multipart/mixed; boundary=b\n\n"
@@ -172,11 +191,34 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_mail_takes_linear_time(name: str) -> None:
     raw = HOSTILE[name]()
+    began = time.process_time()
     content = understand(raw)
+    assert time.process_time() - began < MOST_SECONDS
     assert_linear(understand, raw)
     assert isinstance(content, Message)
     assert content.author is not None
     assert len(content.recipients) <= MAX_ADDRESSES
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lines of 40 KB",
+        "5,000 elements in one another",
+        "10,000 parts",
+        "20,000 recipients",
+        "24 MB of false delimiters",
+    ],
+)
+def test_hostile_mail_takes_memory_in_proportion(name: str) -> None:
+    raw = HOSTILE[name]()
+    tracemalloc.start()
+    try:
+        understand(raw)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < MEMORY_BYTES + 5 * len(raw)
 
 
 def test_20_000_recipients_are_counted_not_kept() -> None:

@@ -14,7 +14,7 @@ from sync.text.html import html_to_text
 from sync.text.quotes import marks
 from sync.text.quotes.lines import attribution_within, looks_like_header
 from sync.text.quotes.policy import QuotePolicy, ReplyPolicy, SignaturePolicy, applied
-from sync.text.quotes.reply import Document, Quoted, read
+from sync.text.quotes.reply import MAX_TRIED, Document, Quoted, read
 from sync.text.quotes.words import FORWARD_SUBJECT
 
 __all__ = [
@@ -67,8 +67,12 @@ def _apart(lines: list[str]) -> list[str]:
     if not any(line.endswith(":") for line in lines):
         return lines
     apart: list[str] = []
+    tried = 0
     for line in lines:
-        at = attribution_within(line) if line[-1:] == ":" and line[:1] != ">" else 0
+        at = 0
+        if line[-1:] == ":" and line[:1] != ">" and tried < MAX_TRIED:
+            tried += 1
+            at = attribution_within(line)
         apart += [line[:at].rstrip(" -"), line[at:]] if at else [line]
     return apart
 

@@ -24,6 +24,9 @@ from sync.text.signature import signature_start
 MAX_TRIED = 300
 """Lines that are looked at closely in one text; a mail with more that look like attributions is no mail."""
 
+MAX_MARKS_TRIED = 3_000
+"""Lines with dashes or a colon at an end that may be delimiters."""
+
 MAX_QUOTES = 500
 """With more quotes than this a text is kept as it is."""
 
@@ -99,6 +102,7 @@ class _Scanner:
     document: Document
     forwarded: bool
     tried: int = 0
+    marks_tried: int = 0
     quotes: list[_Quote] = field(default_factory=list)
 
     def scan(self) -> list[_Quote]:
@@ -127,14 +131,14 @@ class _Scanner:
     def _plain(self, index: int, first: int, line: str) -> int | None:
         """What an unmarked line begins or ends; the next line to look at, None when the rest is not looked at."""
         begin, end = line[0], line[-1]
-        if begin in _MARK_STARTS or end in ":：®":
-            mark = mark_of(line)
+        may_be_above = begin in _MARK_STARTS or end in _ABOVE_ENDS
+        if (may_be_above or end in ":：®") and self.marks_tried < MAX_MARKS_TRIED:
+            self.marks_tried += 1
+            mark = mark_of(line) if begin in _MARK_STARTS or end in ":：®" else None
             if mark is Mark.FORWARD:
                 return None
-            if mark is Mark.ORIGINAL:
+            if mark is Mark.ORIGINAL or (may_be_above and is_above_line(line)):
                 return self._tail(index, index + 1)
-        if (begin in _MARK_STARTS or end in _ABOVE_ENDS) and is_above_line(line):
-            return self._tail(index, index + 1)
         if self.tried < MAX_TRIED:
             if label_of(line) is not None:
                 self.tried += 1
