@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.servers.django_helpdesk import DjangoHelpdesk, needs_django_helpdesk
+from tests.servers.request_tracker import RequestTracker, needs_request_tracker
 
 KILLS = 50
 """Times three seeds, times two databases: 300 in all."""
@@ -33,6 +37,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if long_ones:
         config.hook.pytest_deselected(items=long_ones)
         items[:] = [item for item in items if not item.get_closest_marker("soak")]
+
+
+@pytest.fixture(scope="session")
+def request_tracker() -> Iterator[RequestTracker]:
+    """One for all tests of a process: each makes a queue of its own."""
+    needs_request_tracker()
+    with RequestTracker() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def helpdesk_site() -> Iterator[DjangoHelpdesk]:
+    """One for all tests of a process: each takes away what others left."""
+    needs_django_helpdesk()
+    with DjangoHelpdesk() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ from sync.message import Attachment
 from .config import DjangoHelpdeskConfig
 from .shapes import FollowUp, Ticket
 
-MAIL_BODY = "email_html_body.html"
-"""The file in which the helpdesk keeps the HTML of a mail."""
+MAIL_BODY = "email_html_body."
+"""How the file begins in which the helpdesk keeps the HTML of a mail."""
 _MERGED = re.compile(r"\[[^\[\]#]{0,60}#([0-9]{1,18})\]")
 _ADDRESS = re.compile(r"[^\s<>\"'(),:;\[\]\\@]{1,64}@[^\s<>\"'(),:;\[\]\\@]{1,255}")
 
@@ -76,5 +76,5 @@ def _files(row: FollowUp) -> tuple[Attachment, ...]:
             ref=one.file or "",
         )
         for one in row.files
-        if not (row.message_id and one.filename == MAIL_BODY)
+        if not (row.message_id and (one.filename or "").startswith(MAIL_BODY))
     )

@@ -8,6 +8,7 @@ from datetime import datetime
 from pydantic import SecretStr
 
 from sync.connector import PassContext
+from sync.errors import ConfigError
 from sync.kit.rest import Auth, BasicAuth, RestClient, StaticAuth
 
 from .config import DjangoHelpdeskConfig
@@ -54,11 +55,11 @@ class Service:
 
     async def _first_page(self, ctx: PassContext, since: datetime | None) -> tuple[int, Page[FollowUp]]:
         """The last page that begins before `since`, or the first page of all."""
-        number, page = 1, await self._page(ctx, 1 if since is None else self._near)
-        if page is None:  # there is less than there was
-            page = (await self.client.get(ctx, "followups/", Page[FollowUp], _numbered(1), needs=STAFF)).value
-        elif since is not None:
-            number = self._near
+        number = 1 if since is None else self._near
+        page = await self._page(ctx, number)
+        while page is None:  # there is less than there was
+            number = max(1, number // 2)
+            page = await self._page(ctx, number)
         if since is None:
             return number, page
         last = max(1, -(-page.count // PAGE))
@@ -78,8 +79,13 @@ class Service:
         return number, page
 
     async def _page(self, ctx: PassContext, number: int) -> Page[FollowUp] | None:
-        got = await self.client.find(ctx, "followups/", Page[FollowUp], _numbered(number), needs=STAFF)
-        return None if got is None else got.value
+        """None for a page beyond the end."""
+        try:
+            return (await self.client.get(ctx, "followups/", Page[FollowUp], _numbered(number), needs=STAFF)).value
+        except ConfigError as error:
+            if error.code == f"{NAME}.not_found" and number > 1:
+                return None
+            raise
 
     async def followup(self, ctx: PassContext, number: int) -> FollowUp | None:
         """One follow-up; None when it is not there (any more), or not to be seen."""

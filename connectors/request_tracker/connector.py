@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import ClassVar
 
 from sync.connector import ConnectorConfig, ConnectorInfo, Finding, PassContext, Severity, Stream, StreamRole
-from sync.errors import ConfigError
+from sync.errors import ConfigError, TemporaryError
 from sync.kit.cursors import IdMark
 from sync.kit.tickets import Entry, Look, Person, Said, TicketConnector
 from sync.message import Attachment, Batch, Gone, Json, LeaveOut, LeftOut
@@ -19,6 +19,7 @@ from .shapes import Part, Ticket, Transaction
 
 MAX_NAMES = 5
 """Of queues that a sentence names."""
+NOT_THERE = "RT has it no more, or hides it"
 ROWS_KEPT = 10 * PAGE
 """Transactions that a look has just seen, so that loading them asks for their content only."""
 
@@ -103,10 +104,32 @@ class RequestTrackerConnector(TicketConnector):
 
     async def load(self, ids: Sequence[str], ctx: PassContext) -> Mapping[str, Entry | Gone]:
         """The content of these transactions, a hundred at a time."""
-        numbers = [int(one) for one in ids if one.isascii() and one.isdigit()]
-        found: dict[str, Entry | Gone] = {one: Gone("RT has it no more, or hides it") for one in ids}
-        for start in range(0, len(numbers), PAGE):
-            found |= await self._load(numbers[start : start + PAGE], ctx)
+        numbers = {one: int(one) for one in ids if one.isascii() and one.isdigit()}
+        found: dict[str, Entry | Gone] = {one: Gone(NOT_THERE) for one in ids if one not in numbers}
+        portions = list(numbers.values())
+        for start in range(0, len(portions), PAGE):
+            some = portions[start : start + PAGE]
+            try:
+                found |= await self._load(some, ctx)
+            except TemporaryError as error:
+                if error.code != f"{NAME}.unavailable":
+                    raise
+                await self._service.version(ctx)  # raises where RT is down
+                found |= await self._load_halves(some, ctx)
+        return found
+
+    async def _load_halves(self, ids: Sequence[int], ctx: PassContext) -> dict[str, Entry | Gone]:
+        """RT answers, but not for these: a damaged record among them costs itself only. What is missing is asked for
+        again."""
+        found: dict[str, Entry | Gone] = {}
+        middle = len(ids) // 2
+        for some in (ids[:middle], ids[middle:]) if middle else ():
+            try:
+                found |= await self._load(some, ctx)
+            except TemporaryError as error:
+                if error.code != f"{NAME}.unavailable":
+                    raise
+                found |= await self._load_halves(some, ctx)
         return found
 
     async def _load(self, ids: Sequence[int], ctx: PassContext) -> dict[str, Entry | Gone]:
@@ -114,7 +137,7 @@ class RequestTrackerConnector(TicketConnector):
         missing = [one for one in ids if one not in rows]
         rows |= await self._service.these(ctx, missing) if missing else {}
         tickets = await self._service.tickets(ctx, (row.ticket for row in rows.values()))
-        found: dict[str, Entry | Gone] = {}
+        found: dict[str, Entry | Gone] = {str(one): Gone(NOT_THERE) for one in ids if one not in rows}
         wanted: list[Transaction] = []
         for row in rows.values():
             why = _why_gone(tickets.get(row.ticket))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
 from connectors.django_helpdesk import DjangoHelpdeskConfig, DjangoHelpdeskConnector
 from sync.connector import Connector
 from sync.testing.contract import ConnectorContract, World
-from tests.servers.django_helpdesk import PASSWORD, DjangoHelpdesk, needs_django_helpdesk
+from tests.servers.django_helpdesk import PASSWORD, DjangoHelpdesk
 from tests.servers.dovecot import free_port
 
 pytestmark = [pytest.mark.django_helpdesk, pytest.mark.xdist_group("django_helpdesk")]
@@ -47,15 +47,8 @@ class DjangoHelpdeskWorld:
         return None
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[DjangoHelpdesk]:
-    needs_django_helpdesk()
-    with DjangoHelpdesk() as running:
-        yield running
-
-
 class TestDjangoHelpdesk(ConnectorContract):
     @pytest.fixture
-    def world(self, server: DjangoHelpdesk) -> World:
-        server.clear()
-        return DjangoHelpdeskWorld(server)
+    def world(self, helpdesk_site: DjangoHelpdesk) -> World:
+        helpdesk_site.clear()
+        return DjangoHelpdeskWorld(helpdesk_site)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import count
 
 import pytest
@@ -11,7 +11,7 @@ from connectors.request_tracker import RequestTrackerConfig, RequestTrackerConne
 from sync.connector import Connector
 from sync.testing.contract import ConnectorContract, World
 from tests.servers.dovecot import free_port
-from tests.servers.request_tracker import PASSWORD, RequestTracker, needs_request_tracker
+from tests.servers.request_tracker import PASSWORD, RequestTracker
 
 pytestmark = [pytest.mark.request_tracker, pytest.mark.xdist_group("request_tracker")]
 
@@ -20,14 +20,14 @@ _queues = count(1)
 
 
 class RequestTrackerWorld:
-    """A queue of its own, and a user who may see that queue and no other, as an operator would have it."""
+    """A queue of its own."""
 
-    def __init__(self, server: RequestTracker, token: str) -> None:
+    def __init__(self, server: RequestTracker) -> None:
         self.server = server
-        self.token = token
+        self.token = server.token
         self.queue = f"queue {next(_queues)}"
         server.make_queue(self.queue)
-        self.secrets: Sequence[str] = (token, WRONG_TOKEN, PASSWORD)
+        self.secrets: Sequence[str] = (self.token, WRONG_TOKEN, PASSWORD)
 
     def _config(self, **more: object) -> RequestTrackerConfig:
         values = {"url": self.server.url, "token": self.token, "queues": (self.queue,), **more}
@@ -54,14 +54,7 @@ class RequestTrackerWorld:
         return RequestTrackerConnector(self._config(queues=(self.queue, "Suport")))
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RequestTracker]:
-    needs_request_tracker()
-    with RequestTracker() as running:
-        yield running
-
-
 class TestRequestTracker(ConnectorContract):
     @pytest.fixture
-    def world(self, server: RequestTracker) -> World:
-        return RequestTrackerWorld(server, server.token)
+    def world(self, request_tracker: RequestTracker) -> World:
+        return RequestTrackerWorld(request_tracker)
