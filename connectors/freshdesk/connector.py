@@ -87,7 +87,7 @@ class FreshdeskConnector(ByTickets[TicketRow]):
             what="Freshdesk's tickets",
         )
         async for rows in window:
-            yield [_ticket(row) for row in rows if not row.spam]
+            yield [_ticket(row) for row in rows]
 
     async def ticket(self, ticket_id: str, ctx: PassContext) -> Ticket[TicketRow] | None:
         """One ticket, with its files."""
@@ -107,9 +107,8 @@ class FreshdeskConnector(ByTickets[TicketRow]):
         entries = [self._first(row)]
         async for one in self._conversations(ticket.id, ctx):
             said = await self._said(row, one, ctx)
-            version = version_of(
-                one.body_text, said.is_internal
-            )  # addresses of pictures in `body` change by themselves
+            # Of the text alone: addresses of pictures in `body` change by themselves.
+            version = version_of(one.body_text, said.is_internal)
             entries.append(Entry(self.place(row.id, one.id), one.created_at, said, version))
         return entries
 

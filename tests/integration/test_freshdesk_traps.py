@@ -10,9 +10,10 @@ import pytest
 from connectors.freshdesk import FreshdeskConfig, FreshdeskConnector
 from sync.connector import Severity
 from sync.errors import AuthError, MessageError, TemporaryError
-from sync.message import Attachment, Direction, LeftOut, Message, ParticipantKind
+from sync.message import Attachment, Direction, Json, LeftOut, Message, ParticipantKind
 from sync.testing.reader import Arrived, Reader
-from tests.servers.freshdesk_script import API_KEY, CHAT, FORWARDED, NOTE, OUTBOUND_EMAIL, ScriptedFreshdesk
+from sync.testing.service import Asked
+from tests.servers.freshdesk_script import API_KEY, CHAT, FORWARDED, NOTE, OUTBOUND_EMAIL, ScriptedFreshdesk, Ticket
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
@@ -159,9 +160,23 @@ async def test_deleted_tickets_and_spam_bring_nothing(service: Freshdesk) -> Non
     vanishing = service.ticket(service.jo, "delete me in between", at=ago(29))
     service.ticket(service.jo, "keep me", at=ago(28))
     reader = service.reader()
-    service.before_page = lambda _page: None
     service.refuse(404, path=f"/api/v2/tickets/{vanishing.id}")
     assert texts(await reader.run_pass()) == ["keep me"]
+
+
+async def test_a_ticket_that_turns_out_to_be_spam_brings_nothing(
+    service: Freshdesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticket = service.ticket(service.jo, "buy pills", at=ago(30))
+    viewed = service._view
+
+    def view(one: Ticket, asked: Asked) -> Json:
+        ticket.spam = True
+        return viewed(one, asked)
+
+    monkeypatch.setattr(service, "_view", view)
+    assert await service.reader().run_pass() == []
+    assert f"/api/v2/tickets/{ticket.id}" in service.paths()
 
 
 async def test_who_writes_into_anothers_ticket_speaks_for_themselves(service: Freshdesk) -> None:
@@ -224,13 +239,15 @@ async def open_file(service: Freshdesk, reader: Reader, arrived: Arrived, attach
 
 async def test_a_file_is_read_by_a_fresh_address_and_without_showing_the_key(service: Freshdesk) -> None:
     ticket = service.ticket(service.jo, "see", at=ago(30), files=[service.file("a.txt", b"first")])
-    service.conversation(ticket, service.jo, "and", at=ago(29), files=[service.file("b.txt", b"second")])
+    files = [service.file("b.txt", b"second"), service.file("c.txt", b"third")]
+    service.conversation(ticket, service.jo, "and", at=ago(29), files=files)
     reader = service.reader()
     arrived = await reader.run_pass()
     service.files.expire()
-    for one, data in zip(arrived, (b"first", b"second"), strict=True):
-        (attachment,) = message(one).attachments
-        assert await open_file(service, reader, one, attachment) == data
+    read = [
+        await open_file(service, reader, one, attachment) for one in arrived for attachment in message(one).attachments
+    ]
+    assert read == [b"first", b"second", b"third"]
     assert service.files.leaks(API_KEY) == []
     assert not [one for one in service.files.asked if "authorization" in one.headers]
 

@@ -57,7 +57,7 @@ async def test_l7_tickets_that_come_change_and_go_between_pages_hide_no_other(wo
         world.remove(tickets[0])
         world.remove(tickets[7])
 
-    world.before_pages(once_at_page(2, meanwhile))
+    world.before_pages(once_at_page(3, meanwhile))
     reader = Reader(world.connector())
     arrived = texts(await reader.run_pass())
     arrived = sorted(arrived + texts(await reader.run_pass()))

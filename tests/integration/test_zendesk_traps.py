@@ -151,7 +151,12 @@ async def test_a_redaction_is_an_edit_of_the_comment(service: Zendesk) -> None:
     assert len(reader.edited) == 1
 
 
-async def test_no_more_exports_are_asked_for_in_a_minute_than_are_allowed(service: Zendesk) -> None:
+@pytest.mark.parametrize("tells", [True, False])
+async def test_no_more_exports_are_asked_for_in_a_minute_than_are_allowed(
+    service: Zendesk,
+    tells: bool,  # in a header how many are left
+) -> None:
+    service.tells_exports = tells
     service.page = 1
     service.exports_per_minute = 10
     for number in range(12):

@@ -205,10 +205,12 @@ class ScriptedZammad(ScriptedService):
         return [one for one in self.tickets.values() if one.group in self.groups]
 
     def _list(self, asked: Asked) -> Answer:
+        self._happens(asked)
         rows = self._cut(sorted(self._visible(), key=lambda one: one.id), asked, LIST_MAX, 100)
         return Answer([self._ticket(one, names="expand" in asked.query) for one in rows])
 
     def _search(self, asked: Asked) -> Answer:
+        self._happens(asked)
         query = asked.query.get("query", "")
         rows = self._visible()
         stamp = "updated_at"
@@ -245,16 +247,19 @@ class ScriptedZammad(ScriptedService):
     def _index(self, asked: Asked) -> Answer:
         if "admin" not in self.permissions:
             return _forbidden()
+        self._happens(asked)
         descending = asked.query.get("order_by", "asc") == "desc"
         rows = sorted(self.articles.values(), key=lambda one: one.id, reverse=descending)
         some = self._cut(rows, asked, INDEX_MAX, 500)
         return Answer([self._article(one, names="expand" in asked.query) for one in some])
 
+    def _happens(self, asked: Asked) -> None:
+        if self.before_page is not None:
+            self.before_page(asked.number("page", 1))
+
     def _cut(self, rows: list[Row], asked: Asked, most: int, default: int) -> list[Row]:
         size = min(int(asked.query.get("per_page") or asked.query.get("limit") or default), most)
         page = int(asked.query.get("page", "1"))
-        if self.before_page is not None:
-            self.before_page(page)
         return rows[(page - 1) * size : page * size]
 
     def _file(self, asked: Asked) -> Answer:

@@ -65,6 +65,7 @@ class ScriptedZendesk(ScriptedService):
         self.page = page
         self.role = "admin"
         self.is_anonymous = False
+        self.tells_exports = True
         self.before_page: Callable[[int], object] | None = None
         self.exports_per_minute = EXPORTS_PER_MINUTE
         self.users: dict[int, dict[str, Json]] = {}
@@ -228,7 +229,11 @@ class ScriptedZendesk(ScriptedService):
                 "end_of_stream": not more,
             },
             headers={"ratelimit-limit": "700", "ratelimit-remaining": "699", "x-rate-limit-remaining": "699"}
-            | {"zendesk-ratelimit-incremental-exports": f"total=10; remaining={left}; resets=41"},
+            | (
+                {"zendesk-ratelimit-incremental-exports": f"total=10; remaining={left}; resets=41"}
+                if self.tells_exports
+                else {}
+            ),
         )
 
     def _comments(self, asked: Asked) -> Answer:

@@ -231,7 +231,7 @@ async def test_since_is_taken_from_the_services_own_times() -> None:
     reader = Reader(desk, now=NOON, since=NOON - timedelta(days=3))
     await reader.run_pass()
     await reader.run_pass()
-    assert desk.asked_since == [NOON - timedelta(days=4), NOON - timedelta(hours=3, minutes=5)]
+    assert desk.asked_since == [NOON - timedelta(days=3, minutes=10), NOON - timedelta(hours=3, minutes=5)]
 
 
 async def test_a_ticket_that_cannot_be_read_costs_itself_and_is_tried_again() -> None:

@@ -17,8 +17,9 @@ from .connector import Entry, Look, TicketConnector
 
 T = TypeVar("T")
 
-HORIZON_MARGIN = timedelta(days=1)
-"""The first look asks for tickets from a little before the horizon: clocks differ, and the core decides by message."""
+HORIZON_MARGIN = timedelta(minutes=10)
+"""The first look asks for tickets from a little before the horizon. By the service's own clock a ticket changes no earlier
+than its last message is written; some stamp the ticket a moment before. The core decides by message."""
 
 
 @dataclass(frozen=True, slots=True)
