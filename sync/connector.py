@@ -115,10 +115,11 @@ class HttpStream(Protocol):
 
 class Http(Protocol):
     """The HTTP client a connector gets (bounded, with time-outs; it follows no redirect). Network failures come as
-    TemporaryError. `max_bytes`: the most an answer may hold, where the usual bound does not fit. `stream` is for files:
-    no more than a piece of the body is held (each of `piece_bytes` but the last one), and the time-out is for silence,
-    not for the whole; with `public_only` it asks no address of a private network, whatever the name resolves to
-    (`http.private_address`)."""
+    TemporaryError. `max_bytes`: the most an answer may hold, where the usual bound does not fit.
+
+    `stream` is for files and for what has no end: no more than a piece of the body is held (each of `piece_bytes` but the
+    last one), and the time-out is for silence (`silence_seconds`, where the usual one does not fit), not for the whole.
+    With `public_only` it asks no address of a private network, whatever the name resolves to (`http.private_address`)."""
 
     async def request(
         self,
@@ -139,6 +140,7 @@ class Http(Protocol):
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         public_only: bool = False,
+        silence_seconds: float | None = None,
     ) -> AbstractAsyncContextManager[HttpStream]: ...
 
 

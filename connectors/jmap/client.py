@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from sync.connector import Http, HttpAnswer, PassContext
+from sync.connector import Http, HttpAnswer, HttpStream, PassContext
 from sync.errors import ConfigError, MessageError, TemporaryError
 from sync.kit.rest import Auth, BasicAuth, OAuthAuth, StaticAuth
 from sync.kit.tls import is_loopback
@@ -29,6 +30,8 @@ SCOPES = (CORE, MAIL, "offline_access")
 """What is asked for where the oauth table names no scopes."""
 _WELL_KNOWN = "/.well-known/jmap"
 _GONE = frozenset({404, 410})
+_NO_EVENTS = frozenset({204, 404, 405, 501})
+"""204: Cyrus."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -112,19 +115,49 @@ class Client:
 
     async def blob_pieces(self, ctx: PassContext, blob_id: str) -> AsyncIterator[bytes]:
         """The same as it comes; no more than a piece is held. Raises MessageError when it is not there any more."""
-        url = await self._download_url(ctx, blob_id)
+        async with self._stream(ctx, await self._download_url(ctx, blob_id), accept="*/*") as answer:
+            if answer.status_code in _GONE:
+                raise MessageError("the server has the file no more", code="jmap.attachment_gone")
+            await self._check_stream(answer)
+            async for piece in answer.pieces():
+                yield piece
+
+    @asynccontextmanager
+    async def event_stream(
+        self, ctx: PassContext, types: str, *, ping_seconds: int, silence_seconds: float
+    ) -> AsyncIterator[HttpStream | None]:
+        """The server's stream of events (RFC 8620 §7.3); None where it has none."""
+        url = (await self.session(ctx)).event_source_url
+        for name, value in {"types": types, "closeafter": "no", "ping": str(ping_seconds)}.items():
+            url = url.replace("{" + name + "}", value)
+        if not url:
+            yield None
+            return
+        async with self._stream(
+            ctx, self._absolute(url), accept="text/event-stream", silence_seconds=silence_seconds
+        ) as answer:
+            if answer.status_code in _NO_EVENTS:
+                yield None
+                return
+            await self._check_stream(answer)
+            yield answer
+
+    @asynccontextmanager
+    async def _stream(
+        self, ctx: PassContext, url: str, *, accept: str, silence_seconds: float | None = None
+    ) -> AsyncIterator[HttpStream]:
+        """An answer to read piece by piece; a refused token is renewed once, as in `_ask`."""
         for last_try in (False, True):
-            headers = {**await self._auth.headers(ctx), "accept": "*/*"}
-            async with http_of(ctx).stream(url, headers=headers) as answer:
-                if 200 <= answer.status_code < 300:
-                    async for piece in answer.pieces():
-                        yield piece
-                    return
-                if answer.status_code in _GONE:
-                    raise MessageError("the server has the file no more", code="jmap.attachment_gone")
+            headers = {**await self._auth.headers(ctx), "accept": accept}
+            async with http_of(ctx).stream(url, headers=headers, silence_seconds=silence_seconds) as answer:
                 if last_try or answer.status_code != 401 or not self._auth.refused():
-                    said = await anext(answer.pieces(MAX_PROBLEM_BYTES), b"")
-                    raise self._faults.of(answer.status_code, answer.headers, said)
+                    yield answer
+                    return
+
+    async def _check_stream(self, answer: HttpStream) -> None:
+        if not 200 <= answer.status_code < 300:
+            said = await anext(answer.pieces(MAX_PROBLEM_BYTES), b"")
+            raise self._faults.of(answer.status_code, answer.headers, said)
 
     async def _download_url(self, ctx: PassContext, blob_id: str) -> str:
         """Without the file's name: it is nobody's business on the way."""

@@ -30,6 +30,7 @@ class JmapConfig(ConnectorConfig):
         ("inbox", "sent"), min_length=1, description="Mailboxes to read, by role (inbox, sent, archive, junk) or name."
     )
     sent_mailboxes: tuple[str, ...] = Field((), description="Mailboxes, besides sent, that hold what agents sent.")
+    push: bool = Field(True, description="Whether to wait for new mail besides polling, where the server tells of it.")
     batch_messages: int = Field(100, ge=1, le=500, description="Messages asked for in one call.")
     max_message_bytes: int | None = Field(
         None, ge=4096, description="Of larger mails the start of the text is loaded, and their files one by one."

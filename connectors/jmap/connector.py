@@ -27,6 +27,7 @@ from sync.message import Attachment, Batch, Content, Found, Gone, Json, Listed, 
 
 from .client import Client
 from .config import JmapConfig
+from .events import wait_for_news
 from .listing import changes_since, emails, everything, found_of
 from .mailboxes import Place, missing, places
 from .parts import by_parts, open_part, part_missing
@@ -74,6 +75,8 @@ class JmapConnector:
         self._client = Client(config)
         self._mailboxes: tuple[Mailbox, ...] = ()
         self._recent: Recent[str] = Recent()
+        self._states: dict[str, str] = {}
+        """By stream, the account's state up to which the last pass listed it."""
 
     @property
     def account(self) -> str:
@@ -128,6 +131,7 @@ class JmapConnector:
                 yield Batch(tuple(found), halfway, account_id)
             else:
                 yield Batch(tuple(found), done, account_id, looked_at)
+        self._states[stream.key] = news.state
         if not new:
             yield Batch((), done, account_id, looked_at)
         self._recent.clear()
@@ -201,6 +205,15 @@ class JmapConnector:
             raise part_missing(attachment)
         for piece in pieces(data):
             yield piece
+
+    # -- waiting
+
+    async def wait(self, ctx: PassContext) -> frozenset[str] | None:
+        """Waits until the server tells that the account's mail has changed. None where push is off or the server has no
+        stream of events. Its connection is one besides those of passes, and holds no thread."""
+        if not self._config.push or not await wait_for_news(self._client, ctx, self._states):
+            return None
+        return frozenset()
 
     # -- signing in
 

@@ -39,6 +39,7 @@ class Session(_Shape):
 
     api_url: str = Field(alias="apiUrl")
     download_url: str = Field(alias="downloadUrl")
+    event_source_url: str = Field("", alias="eventSourceUrl")
     state: str = ""
     username: str = ""
     capabilities: Capabilities = Capabilities()
@@ -94,6 +95,12 @@ class Changes(_Shape):
     created: tuple[str, ...] = ()
     updated: tuple[str, ...] = ()
     destroyed: tuple[str, ...] = ()
+
+
+class StateChange(_Shape):
+    """What an event of the push stream tells: by account and type, the new state (RFC 8620 §7.1)."""
+
+    changed: dict[str, dict[str, str]] = Field(default_factory=dict)
 
 
 class HeaderLine(_Shape):

@@ -197,12 +197,14 @@ class HttpClient:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         public_only: bool = False,
+        silence_seconds: float | None = None,
     ) -> AsyncIterator[Streamed]:
         """`sync.connector.Http`: a GET. What the connection holds goes with the block. Raises TemporaryError as
         `request` does."""
         evidence = Evidence()
+        limits = self._limits if silence_seconds is None else replace(self._limits, answer_seconds=silence_seconds)
         try:
-            request = self._build("GET", url, params, headers, None, None, self._limits, evidence)
+            request = self._build("GET", url, params, headers, None, None, limits, evidence)
         except (httpx.InvalidURL, ValueError, TypeError):
             raise _temporary(_failed(evidence, Why.MALFORMED, "the server")) from None
         host = _host(request.url)

@@ -65,11 +65,14 @@ class OneCallHttp:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         public_only: bool = False,
+        silence_seconds: float | None = None,
     ) -> AsyncIterator[HttpStream]:
         """`sync.connector.Http`."""
         client = HttpClient()
         try:
-            async with client.stream(url, params=params, headers=headers, public_only=public_only) as answer:
+            async with client.stream(
+                url, params=params, headers=headers, public_only=public_only, silence_seconds=silence_seconds
+            ) as answer:
                 yield answer
         finally:
             await client.aclose()

@@ -118,6 +118,19 @@ def test_an_audit_names_what_was_missed_and_the_sweep_brings_it_in(
         daemon.kill()
 
 
+def test_a_jmap_server_that_tells_of_new_mail_need_not_be_polled_for_it(tmp_path: Path, sandbox: Sandbox) -> None:
+    with ScriptedJmap() as server:
+        server.has_events = True
+        where = f'connector = "jmap"\nurl = "{server.url}"\ntoken = {{ env = "MAIL_PASSWORD" }}\nmailboxes = ["inbox"]'
+        program = write_config(tmp_path, sandbox, f"[sources.support]\nevery = '1h'\nstart = \"all\"\n{where}")
+        program.environ["MAIL_PASSWORD"] = "token-4711"
+        daemon = program.daemon().ready()
+        daemon.wait_for(lambda: server.listeners == 1, "it listens")
+        server.add(b"From: a@example.net\r\nSubject: s\r\n\r\nhello\r\n", minutes=int(_minutes_to_now()))
+        daemon.wait_for(lambda: sandbox.stats()["messagesStored"] == 1, "the mail is there")
+        assert daemon.stop() == 0
+
+
 # ---------------------------------------------------------------------------------------------------- signing in
 
 

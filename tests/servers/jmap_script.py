@@ -9,15 +9,17 @@ with ScriptedJmap() as server:
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import MIMEPart
 from email.parser import BytesHeaderParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from queue import Queue
 from types import TracebackType
 from typing import Self, TypeAlias
 
@@ -61,6 +63,8 @@ class ScriptedJmap:
         self.session_changes: dict[str, Json] = {}
         self.before: dict[str, Callable[[], object]] = {}
         self.says_more = False
+        self.has_events = False
+        self._listeners: list[Queue[bytes | None]] = []
         self.lost_blobs: set[str] = set()
         self.big_blobs: dict[str, int] = {}
         """Blobs of so many million zeros."""
@@ -76,6 +80,7 @@ class ScriptedJmap:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.tell(None)
         self._server.shutdown()
         self._server.server_close()
 
@@ -86,11 +91,38 @@ class ScriptedJmap:
         mail = Mail(f"m{number}", raw, {mailbox}, at, len(raw) if size is None else size)
         self.mails[mail.id] = mail
         self.log.append((number, mail.id))
+        self.announce()
         return mail
+
+    def announce(self, account: str = "acc", state: str | None = None) -> None:
+        """Tells whoever listens that an account's mail has changed."""
+        changed: Json = {"@type": "StateChange", "changed": {account: {"Email": state or str(self.state)}}}
+        self.tell(f"event: state\ndata: {json.dumps(changed)}\n\n".encode())
+
+    def tell(self, event: bytes | None) -> None:
+        """Sends this to whoever listens; None ends their streams."""
+        for listener in self._listeners:
+            listener.put(event)
+
+    @property
+    def listeners(self) -> int:
+        """How many listen."""
+        return len(self._listeners)
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[Queue[bytes | None]]:
+        """One more listener."""
+        queue: Queue[bytes | None] = Queue()
+        self._listeners.append(queue)
+        try:
+            yield queue
+        finally:
+            self._listeners.remove(queue)
 
     def touch(self, mail_id: str) -> None:
         """Something about a mail changed."""
         self.log.append((len(self.log) + 1, mail_id))
+        self.announce()
 
     def remove(self, mail_id: str) -> None:
         """A mail is gone."""
@@ -125,6 +157,8 @@ class ScriptedJmap:
             "accounts": {"acc": {"name": "support@example.com"}},
             "primaryAccounts": {"urn:ietf:params:jmap:mail": "acc"},
         }
+        if self.has_events:
+            made["eventSourceUrl"] = "/events?types={types}&closeafter={closeafter}&ping={ping}"
         return {**made, **self.session_changes}
 
     def call(self, method: str, arguments: dict[str, Json]) -> list[Json]:
@@ -224,6 +258,8 @@ class ScriptedJmap:
 
     def get(self, path: str) -> Reply:
         """The session, or a blob."""
+        if path.startswith("/events"):
+            return 204, [], {}
         if path in {"/.well-known/jmap", "/session"}:
             return 200, [json.dumps(self.session()).encode()], {}
         blob_id = path.split("/")[3]
@@ -245,8 +281,21 @@ class ScriptedJmap:
 
             def do_GET(self) -> None:
                 self._note()
-                status, pieces, headers = script.refusal(self._token()) or script.get(self.path)
-                self._send(status, pieces, headers)
+                refusal = script.refusal(self._token())
+                if refusal is None and self.path.startswith("/events") and script.has_events:
+                    self._send_events()
+                else:
+                    self._send(*(refusal or script.get(self.path)))
+
+            def _send_events(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", "text/event-stream")
+                self.send_header("Connection", "close")
+                self.end_headers()
+                self.close_connection = True
+                with contextlib.suppress(OSError), script.listening() as queue:
+                    while (event := queue.get()) is not None:
+                        self.wfile.write(event)
 
             def do_POST(self) -> None:
                 self._note()
