@@ -23,11 +23,13 @@ GROUP = "inbox_sync.connectors"
 PACKAGE = "inbox-sync"
 
 BUILT_IN = {
+    "django_helpdesk": "connectors.django_helpdesk:DjangoHelpdeskConnector",
     "freshdesk": "connectors.freshdesk:FreshdeskConnector",
     "imap": "connectors.imap:ImapConnector",
     "jmap": "connectors.jmap:JmapConnector",
     "maildir": "connectors.maildir:MaildirConnector",
     "pop3": "connectors.pop3:Pop3Connector",
+    "request_tracker": "connectors.request_tracker:RequestTrackerConnector",
     "zammad": "connectors.zammad:ZammadConnector",
     "zendesk": "connectors.zendesk:ZendeskConnector",
 }

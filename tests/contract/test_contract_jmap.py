@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from itertools import count
@@ -53,7 +54,13 @@ class JmapWorld:
         return JmapConnector(self._config())
 
     def put(self, text: str) -> None:
-        self.server.import_mail("alice", "inbox", mail(text), self._base + timedelta(seconds=next(self._numbers)))
+        self.put_at(text, self._base + timedelta(seconds=next(self._numbers)))
+
+    def put_at(self, text: str, at: datetime) -> None:
+        self.server.import_mail("alice", "inbox", mail(text), at)
+
+    def stall(self) -> AbstractContextManager[object]:
+        return self.server.silent()
 
     def state(self) -> object:
         return sorted(

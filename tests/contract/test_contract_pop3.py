@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import formatdate
 from itertools import count
@@ -57,8 +59,13 @@ class Pop3World:
         return Pop3Connector(self._config())
 
     def put(self, text: str) -> None:
-        at = self._base + next(self._numbers)
-        self.server.deliver("alice", "INBOX", mail(text, at), mtime=at)
+        self.put_at(text, datetime.fromtimestamp(self._base + next(self._numbers), UTC))
+
+    def put_at(self, text: str, at: datetime) -> None:
+        self.server.deliver("alice", "INBOX", mail(text, at.timestamp()), mtime=at)
+
+    def stall(self) -> AbstractContextManager[object]:
+        return self.server.silent()
 
     def state(self) -> object:
         # Dovecot itself moves files from new to cur: flags and messages are what must stay.

@@ -23,7 +23,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -178,6 +178,16 @@ class Cyrus:
         with urllib.request.urlopen(request, timeout=30) as response:
             answer: Json = json.load(response)
         return answer
+
+    @contextlib.contextmanager
+    def silent(self) -> Iterator[None]:
+        """Within the block connections come about and nothing is answered."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self._process.pid, signal.SIGCONT)
 
     # -- the process
 

@@ -203,6 +203,16 @@ class Dovecot:
         for port in (self.imap_port, self.imaps_port):
             _wait_until_free(port)
 
+    @contextlib.contextmanager
+    def silent(self) -> Iterator[None]:
+        """Within the block connections come about and nothing is answered."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self._process.pid, signal.SIGCONT)
+
     def close(self) -> None:
         """Stops and removes everything."""
         self.stop()
@@ -342,7 +352,7 @@ class Dovecot:
     def _own_folder(self, path: Path) -> None:
         missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         for folder in reversed(missing):
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)  # the server may make it just now
             os.chown(folder, self._owner.pw_uid, self._owner.pw_gid)
 
     def _prepare(self, *, root: bool) -> None:
