@@ -206,6 +206,54 @@ async def test_s21_a_rotated_refresh_token_is_stored_before_the_access_token_is_
         await source.access_token()
 
 
+async def test_a_rotated_token_that_could_not_be_stored_is_stored_by_the_next_try(
+    provider: TokenServer, store: Store, clock: Clock
+) -> None:
+    source = await signed_in(provider, store, clock)
+    clock.at += timedelta(hours=1)
+    store.refuse = True
+    for _try in range(2):
+        with pytest.raises(ConnectionError):
+            await source.access_token()
+    store.refuse = False
+    token = await source.access_token()
+    kept = json.loads(store.text)
+    assert (kept["access_token"], kept["refresh_token"] in provider.live_refresh_tokens) == (token, True)
+    clock.at += timedelta(hours=1)
+    assert await source.access_token() != token
+
+
+async def test_a_refresh_whose_pass_is_given_up_ends_all_the_same(
+    provider: TokenServer, store: Store, clock: Clock
+) -> None:
+    source = await signed_in(provider, store, clock)
+    clock.at += timedelta(hours=1)
+    before = store.version
+    given_up = asyncio.create_task(source.access_token())
+    for _turn in range(5):
+        await asyncio.sleep(0)
+    assert source._renewal is not None
+    assert not source._renewal.done()
+    given_up.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
+    token = await source.access_token()
+    kept = json.loads(store.text)
+    assert (kept["access_token"], store.version) == (token, before + 1)
+    assert kept["refresh_token"] in provider.live_refresh_tokens
+
+
+async def test_a_refresh_leaves_a_sign_in_that_was_begun_going_on(
+    provider: TokenServer, store: Store, clock: Clock
+) -> None:
+    source = await signed_in(provider, store, clock)
+    clock.at += timedelta(minutes=59)
+    await source.begin_sign_in()
+    await source.access_token()
+    provider.approve()
+    assert await source.continue_sign_in("") is None
+
+
 async def test_a_provider_that_does_not_rotate_is_asked_with_the_same_refresh_token(
     provider: TokenServer, store: Store, clock: Clock
 ) -> None:

@@ -13,6 +13,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, TypeVar
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -36,6 +37,8 @@ DEVICE_INTERVAL_SECONDS = 5.0
 REDIRECT_URI = "http://127.0.0.1:8085/"
 """Nothing listens there: the browser fails to open it, and its address line holds the code (RFC 8252 §7.3)."""
 MAX_SAID_CHARACTERS = 200
+RENEWALS_AT_MOST = 3
+"""Tries for one token: what was not stored yet, what another process stored meanwhile, and a new one."""
 _WAIT = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
 
 
@@ -96,6 +99,14 @@ class _Refused(Exception):
         self.said = said
 
 
+@dataclass(frozen=True, slots=True)
+class _Unsaved:
+    """What the provider granted for a refresh token, as long as it is not in the store: the only copy."""
+
+    fresh: _Kept
+    granted_for: str
+
+
 class TokenSource:
     """The tokens of one source: `user` is the mailbox they are for, `source` what an operator types after `auth`."""
 
@@ -116,6 +127,8 @@ class TokenSource:
         self._http = http
         self._now = now
         self._turn = asyncio.Lock()
+        self._unsaved: _Unsaved | None = None
+        self._renewal: asyncio.Task[_Kept | None] | None = None
         made = "\n".join((config.provider, config.effective_flow, config.client_id, config.endpoint("token"), user))
         self._owner = hashlib.sha256(made.encode()).hexdigest()[:16]
 
@@ -125,17 +138,35 @@ class TokenSource:
         """A token that is good for the next minutes. `rejected`: one that the service would not take. Raises
         AuthError (`oauth.sign_in_needed`, `oauth.revoked`, `oauth.client_refused`), TemporaryError."""
         async with self._turn:
-            for _try in range(2):
+            for _try in range(RENEWALS_AT_MOST):
+                if self._renewal is not None:  # its caller gave up: its answer must not be lost
+                    await asyncio.wait({self._renewal})
                 kept, version = await self._load()
-                if self._is_good(kept, rejected):
+                if self._unsaved is not None and self._unsaved.granted_for != kept.refresh_token:
+                    self._unsaved = None  # somebody has renewed it, or signed in anew
+                if self._is_good(kept, rejected) and self._unsaved is None:
                     return kept.access_token
-                fresh = await self._renewed(kept)
-                if await self._store.save(_dump(fresh), version):
+                self._renewal = asyncio.create_task(self._renew(kept, version))
+                self._renewal.add_done_callback(lambda done: done.cancelled() or done.exception())
+                fresh = await asyncio.shield(self._renewal)
+                if fresh is not None and self._is_good(fresh, rejected):
                     return fresh.access_token
             kept, _version = await self._load()  # another process renews it, too: what it stored counts
             if self._is_good(kept, rejected):
                 return kept.access_token
             raise _temporary("somebody else is changing the tokens of this source", "oauth.contended")
+
+    async def _renew(self, kept: _Kept, version: int) -> _Kept | None:
+        """Asks for a token and stores what comes, or stores what came before and could not be stored. None when another
+        process has stored something meanwhile. Ends whatever becomes of its caller."""
+        unsaved = self._unsaved
+        if unsaved is None:
+            unsaved = self._unsaved = _Unsaved(await self._renewed(kept), kept.refresh_token)
+        going_on = kept.pending if kept.pending is not None and kept.pending.expires_at > self._now() else None
+        if not await self._store.save(_dump(unsaved.fresh.model_copy(update={"pending": going_on})), version):
+            return None
+        self._unsaved = None
+        return unsaved.fresh
 
     def _is_good(self, kept: _Kept, rejected: str) -> bool:
         if not kept.access_token or kept.access_token == rejected or kept.expires_at is None:
