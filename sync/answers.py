@@ -493,6 +493,21 @@ class AuthAnswer(TypedDict):
     findings: list[FindingAnswer]
 
 
+class EraseLine(TypedDict):
+    """What was erased of one table, and what of it remains."""
+
+    table: str
+    rows: int
+    remains: str
+
+
+class EraseAnswer(TypedDict):
+    """`erase`: what the ledger held of a person."""
+
+    lines: list[EraseLine]
+    sentence: str
+
+
 class DbAnswer(TypedDict):
     """`db current|upgrade`. `state`: `current`, `behind`, `empty`, `foreign`, `newer`. `backup` is the copy
     that was made first."""
@@ -526,6 +541,7 @@ Answer: TypeAlias = (
     | ReloadAnswer
     | AuthAnswer
     | DbAnswer
+    | EraseAnswer
 )
 
 

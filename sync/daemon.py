@@ -29,6 +29,7 @@ from sync.notify import notify
 from sync.operate import Operator
 from sync.passes import PassReport
 from sync.reload import Change, difference
+from sync.retention import Retainer
 from sync.runtime import Runtime
 from sync.schedule import Schedule
 from sync.show import bug_of
@@ -167,7 +168,7 @@ class Daemon:
             log.error("source.not_loaded", source=name, code=error.code, reason=error.sentence)
 
     async def _until_stopped(self) -> None:
-        side_tasks = [*self._feed_watchdog(), *self._watch_for_alerts()]
+        side_tasks = [*self._feed_watchdog(), *self._watch_for_alerts(), *self._retain()]
         while not self._stop.is_set():
             for error in self.runtime.failed_tasks():
                 log.error("daemon.bug", exc_info=error)
@@ -197,6 +198,13 @@ class Daemon:
             clock=self._clock,
         )
         return [asyncio.create_task(alerts.run(), name="alerts")]
+
+    def _retain(self) -> list[asyncio.Task[None]]:
+        days = self._loaded.settings.ledger.keep_days
+        if not days:
+            return []
+        retainer = Retainer(days, ledger=self.ledger, keeper=self.runtime.keeper, clock=self._clock)
+        return [asyncio.create_task(retainer.run(), name="retention")]
 
     def _feed_watchdog(self) -> list[asyncio.Task[None]]:
         seconds = watchdog_seconds()

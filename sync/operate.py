@@ -18,6 +18,7 @@ from sync.answers import (
     BackfillArgs,
     CheckAnswer,
     DaemonAnswer,
+    EraseAnswer,
     MessageFilterArgs,
     MessageListAnswer,
     MessageShowAnswer,
@@ -36,6 +37,7 @@ from sync.audited import audit_answer
 from sync.clock import Clock, SystemClock
 from sync.config import LoadedConfig, load
 from sync.connector import Fetches
+from sync.erase import erase
 from sync.errors import ConfigError, InboxSyncError, LedgerError
 from sync.examine import Examination
 from sync.follow import Follow, not_polled
@@ -260,6 +262,10 @@ class Operator:
             "name": new,
             "sentence": f"what the ledger knows of {old} belongs to {new} now; give it that name in the file, too",
         }
+
+    async def erase(self, value: str, on_progress: OnProgress) -> EraseAnswer:
+        """Erases what the ledger holds of a person."""
+        return await erase(value, self._ledger, self._clock, on_progress, may_wait=self._daemon is not None)
 
     async def reload(self) -> ReloadAnswer:
         """Reads the file again."""

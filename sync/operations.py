@@ -18,6 +18,7 @@ from sync.answers import (
     BackfillAnswer,
     BackfillArgs,
     CheckAnswer,
+    EraseAnswer,
     MessageFilterArgs,
     MessageListAnswer,
     MessageShowAnswer,
@@ -103,6 +104,11 @@ class Operations(Protocol):
         `source.cannot_list`, `backfill.not_polled`."""
         ...
 
+    async def erase(self, value: str, on_progress: OnProgress) -> EraseAnswer:
+        """Erases what the ledger holds of a person, once nothing of theirs is under way. Raises ConfigError
+        `erase.unknown`, TemporaryError `erase.under_way`."""
+        ...
+
     async def reload(self) -> ReloadAnswer:
         """Reads the file again; a faulty one changes nothing."""
         ...
@@ -179,6 +185,7 @@ _OPERATIONS: dict[str, _Operation] = {
     "backfill_status": lambda does, args, _on: does.backfill_status(args.text("source")),
     "backfill_stop": lambda does, args, _on: does.backfill_stop(args.text("source")),
     "audit": lambda does, args, on_progress: does.audit(args.text("source"), args.text("since"), on_progress),
+    "erase": lambda does, args, on_progress: does.erase(args.text("value"), on_progress),
     "reload": lambda does, _args, _on: does.reload(),
 }
 
@@ -192,8 +199,8 @@ async def perform(operations: Operations, command: str, args: Mapping[str, Json]
     `args` by command: sync `source`, `dry_run`; auth `source`, `answer`; message_list a `MessageFilterArgs`;
     message_show `id`; message_retry and message_drop a `MoveArgs`; source_pause and source_resume `name`;
     source_rename `old`, `new`; backfill a `BackfillArgs`; backfill_status and backfill_stop `source`; audit `source`,
-    `since`. Raises ConfigError (`command.unknown`, `command.arguments`) for anything else, and what the operation
-    raises.
+    `since`; erase `value`. Raises ConfigError (`command.unknown`, `command.arguments`) for anything else, and what the
+    operation raises.
     """
     operation = _OPERATIONS.get(command)
     if operation is None:

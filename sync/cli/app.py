@@ -160,6 +160,21 @@ def reload(context: typer.Context, as_json: AsJson = False) -> None:
         typer.echo(f"restart the daemon for: {', '.join(answer['restart_needed'])}", err=True)
 
 
+@app.command(short_help="Erase what the ledger holds of a person.")
+def erase(
+    context: typer.Context,
+    address: Annotated[
+        str, typer.Argument(metavar="ADDRESS", help="An address, a phone number, or a service's own id.")
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Erase what the ledger holds of a person, once nothing of theirs is under way. What was sent stays in the Inbox."""
+    from sync.cli.erasing import erase as erase_person
+
+    erase_person(invocation_of(context), address, yes=yes, as_json=as_json)
+
+
 @app.command(short_help="Bring sample mail into a sandbox Inbox before your eyes.")
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the page up until Ctrl-C.")] = False,

@@ -126,6 +126,6 @@ async def _here(
     keep_secret(loaded.secret_values)
     configure("info" if invocation.verbose else "error", loaded.settings.daemon.log_format)
     only_looks = command == "check" or bool(args.get("dry_run"))
-    by_hand = command.startswith(("message_", "source_", "backfill_"))
+    by_hand = command.startswith(("message_", "source_", "backfill_", "erase"))
     async with Operator.open(loaded, writer=writer, stand_in=only_looks, must_exist=by_hand) as operator:
         return await perform(operator, command, args, on_progress)

@@ -19,10 +19,12 @@ _EXIT_CODES = {
     "command.arguments": 2,
     "command.unknown": 2,
     "message.unknown": 1,
+    "erase.unknown": 1,
     "source.unknown": 2,
     "source.exists": 2,
     "backfill.running": 1,
     "backfill.none": 1,
+    "backfill.forgotten": 2,
     "backfill.not_polled": 1,
     "source.cannot_list": 1,
 }

@@ -17,6 +17,7 @@ from sync.ledger.engine import Database
 from sync.ledger.events import new_event, write_events
 from sync.ledger.fence import need_lease
 from sync.ledger.repository import Repository, chunks, reads, writes
+from sync.ledger.retention import read_forgotten_until
 from sync.ledger.revive import find_aged
 from sync.ledger.rows import Backfill, BackfillItem, BackfillTerms, LeaseRef, Preview, Progressed, View
 from sync.ledger.schema import in_state
@@ -48,8 +49,9 @@ class Backfills(Repository):
     @writes
     def start(self, tx: Connection, source: str, terms: BackfillTerms, now: datetime) -> Backfill:
         """Starts a job; where one with the same terms is open, that goes on. Raises ConfigError `backfill.running` where
-        another one is open, and `source.unknown`."""
+        another one is open, `backfill.forgotten` where it reaches to what was forgotten, and `source.unknown`."""
         row = need_source(tx, source)
+        _refuse_forgotten(tx, terms)
         tx.execute(select(_S.id).where(_S.id == row.id).with_for_update(key_share=True))
         there = _open_of(tx, source)
         if there is None:
@@ -334,6 +336,17 @@ def _jobs() -> Select[*tuple[object, ...]]:
 def _first(tx: Connection, query: Select[*tuple[object, ...]]) -> Backfill | None:
     row = tx.execute(query).mappings().one_or_none()
     return None if row is None else _backfill(row)
+
+
+def _refuse_forgotten(tx: Connection, terms: BackfillTerms) -> None:
+    """What was forgotten would be sent a second time."""
+    forgotten = read_forgotten_until(tx)
+    if forgotten is not None and terms.since < forgotten:
+        raise ConfigError(
+            f"what came before {forgotten:%Y-%m-%d %H:%M} UTC was forgotten ([ledger] keep_days), and would be sent again",
+            code="backfill.forgotten",
+            next_step=f"--since {forgotten:%Y-%m-%dT%H:%M:%S}+00:00 or later",
+        )
 
 
 def _open_of(tx: Connection, source: str) -> Backfill | None:

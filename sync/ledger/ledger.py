@@ -16,6 +16,7 @@ from sync.ledger.audits import Audits
 from sync.ledger.backfills import Backfills
 from sync.ledger.deliveries import Deliveries
 from sync.ledger.engine import Database, check_sqlite_file
+from sync.ledger.erasure import Erasure
 from sync.ledger.events import Events
 from sync.ledger.inboxes import Inboxes
 from sync.ledger.leases import Leases
@@ -24,6 +25,7 @@ from sync.ledger.messages import Messages
 from sync.ledger.notes import Notes
 from sync.ledger.overview import Overview
 from sync.ledger.participants import Participants
+from sync.ledger.retention import Retention
 from sync.ledger.sources import Sources
 from sync.ledger.streams import Streams
 from sync.ledger.tokens import Tokens
@@ -67,6 +69,8 @@ class Ledger:
         self.events = Events(database)
         self.overview = Overview(database)
         self.notes = Notes(database)
+        self.erasure = Erasure(database)
+        self.retention = Retention(database)
 
     @classmethod
     def open(cls, settings: LedgerSettings, *, writer: bool = True, now: Callable[[], datetime] = utc_now) -> Self:

@@ -16,6 +16,7 @@ from sync.ledger.dialect import insert_into, is_postgres
 from sync.ledger.events import new_event, write_events
 from sync.ledger.fence import need_lease
 from sync.ledger.repository import Repository, reads, writes
+from sync.ledger.retention import read_forgotten_until
 from sync.ledger.rows import LeaseRef, PassEnd, SourceRow
 from sync.ledger.schema import in_state
 from sync.states import DeliveryState
@@ -171,6 +172,9 @@ def _bring_up_to_date(
     tx: Connection, name: str, inbox: str, connector: str, account: str, horizon: datetime | None, now: datetime
 ) -> SourceRow:
     fresh = {"name": name, "inbox": inbox, "connector": connector, "account": account, "generation": 1}
+    forgotten = read_forgotten_until(tx)  # a copy of what was forgotten elsewhere would look new
+    if forgotten is not None:
+        horizon = forgotten if horizon is None else max(horizon, forgotten)
     tx.execute(
         insert_into(tx, schema.sources).on_conflict_do_nothing(),
         [{**fresh, "horizon": horizon, "created_at": now}],

@@ -193,3 +193,23 @@ def test_the_example_names_every_setting_of_a_source(small: Small) -> None:
     for name in SourceSettings.model_fields:
         assert name in example
     assert small.type("config", "schema").ok().json()["properties"]
+
+
+def test_a_person_is_erased_and_each_table_told_with_what_remains(small: Small) -> None:
+    small.put("T000001", "Anna <anna@private.example>")
+    small.put("T000002", "Bert <bert@private.example>")
+    small.type("sync").ok()
+    small.type("erase", "anna@private.example").refused(2, "command.arguments", "add --yes")
+    small.type("erase", "nobody@private.example", "--yes").refused(1, "erase.unknown")
+    erased = narrow(small.type("erase", "Anna@Private.example", "--yes", COLUMNS=str(WIDTH)).ok())
+    erased.shows("participants", "keyed hash", "no call that deletes a message")
+    listed = small.type("message", "list").ok()
+    assert "anna" not in listed.out
+    assert "bert@private.example" in listed.out
+    small.type("sync").ok()
+    assert small.sent() == ["T000001", "T000002"]
+    daemon = small.start()
+    assert small.type("erase", "bert@private.example", "--yes", "--json").ok().rows("lines")
+    small.put("T000003", "Bert <bert@private.example>")
+    small.wait_sent("T000001", "T000002", "T000003")
+    assert daemon.stop() == 0

@@ -25,6 +25,7 @@ ARGUMENTS: dict[str, dict[str, Json]] = {
     "backfill_stop": {"source": "support"},
     "audit": {"source": "support", "since": "2026-01-01T00:00:00+00:00"},
     "auth": {"source": "support", "answer": None},
+    "erase": {"value": "anna@example.com"},
 }
 
 
