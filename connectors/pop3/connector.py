@@ -3,7 +3,6 @@ is locked for others, and shows nothing new."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -31,17 +30,16 @@ from sync.message import Attachment, Batch, Content, Found, Json, Listed
 from .check import findings
 from .config import Pop3Config
 from .identity import identity_of
-from .maildrop import Loaded, Maildrop, load, load_again, look_at_headers
+from .maildrop import Loaded, Maildrop, load, load_again
 from .session import Session
-from .wire import AnswerTooLong, NotPop3, Wire
+from .suspects import Suspects
+from .wire import Wire
 
 INBOX = Stream("INBOX")
 """The one stream: POP3 knows no folders."""
 EPOCH = "uidl"
 KNOWN_IDS = 1000
 """Ids the ledger is asked about at a time."""
-MAX_BREAKS = 2
-"""After the connection broke so often at a message's header, the message is listed without it."""
 
 
 class _Bookmark(BaseModel):
@@ -78,8 +76,7 @@ class Pop3Connector:
         self._uses = 0
         """Passes, listings and fetches that are under way: the last one ends the session."""
         self._recent: Recent[str] = Recent()
-        self._breaks: Counter[str] = Counter()
-        """By message, how often the connection broke at its header."""
+        self._suspects = Suspects()
 
     @property
     def account(self) -> str:
@@ -140,23 +137,10 @@ class Pop3Connector:
                 )
 
     async def _headers(self, ids: Sequence[str], looked_at: datetime) -> Sequence[Found]:
-        """Raises what the session raises. A message at whose header the connection broke before, time and again, comes
-        without one: it must not keep the others from coming."""
-        without = {name for name, times in self._breaks.items() if times >= MAX_BREAKS}
-
-        def look(wire: Wire, maildrop: Maildrop) -> Sequence[Found]:
-            try:
-                found = look_at_headers(wire, maildrop, ids, looked_at, without=without)
-            except (OSError, AnswerTooLong, NotPop3):
-                if not wire.closed:  # nobody has aborted it
-                    self._breaks[maildrop.name_of(wire.busy_with)] += 1
-                raise
-            for name in ids:
-                if name not in without:
-                    self._breaks.pop(name, None)
-            return found
-
-        return await self._session.run(look)
+        """Raises what the session raises. A message at whose header the connection broke, although others could be read,
+        comes without one the next time: it must not keep the others from coming."""
+        found = await self._session.run(partial(self._suspects.look, ids, looked_at))
+        return sorted(found, key=lambda one: one.arrived_at)
 
     # -- content
 

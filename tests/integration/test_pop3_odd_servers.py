@@ -211,20 +211,32 @@ async def test_a_message_at_whose_header_the_connection_always_breaks_costs_itse
     assert bare == {"id1"}
 
 
-async def test_an_outage_in_the_middle_of_headers_is_not_held_against_a_message(server: ScriptedPop3) -> None:
-    server.add(mail("hello"))
+@pytest.mark.parametrize("mails", [1, 3])
+async def test_an_outage_is_held_against_no_message(server: ScriptedPop3, mails: int) -> None:
+    for number in range(mails):
+        server.add(mail(f"mail {number}"))
     reading = reader(server)
-    for _outage in range(3):
-        server.on("TOP", Drop)
+    server.on("TOP", Drop)
+    for _pass in range(8):
         with pytest.raises(TemporaryError):
             await reading.run_pass()
-        server.calm()
-        reading.seen.clear()
-        reading.cursors.clear()
-        (arrived,) = await reading.run_pass()
-        assert arrived.found.fingerprint is not None
-        reading.seen.clear()
-        reading.cursors.clear()
+    server.calm()
+    arrived = await reading.run_pass()
+    assert len(arrived) == mails
+    assert all(one.found.fingerprint is not None for one in arrived)
+
+
+async def test_a_single_new_message_that_breaks_the_connection_is_found_out_by_an_old_one(server: ScriptedPop3) -> None:
+    server.add(mail("old"))
+    reading = reader(server)
+    await reading.run_pass()
+    server.add(mail("new"))
+    server.on("TOP 2 ", Drop)
+    for _pass in range(2):
+        with pytest.raises(TemporaryError):
+            await reading.run_pass()
+    (arrived,) = await reading.run_pass()
+    assert (arrived.text, arrived.found.fingerprint) == ("new", None)
 
 
 async def test_a_header_of_megabytes_is_cut_and_holds_up_no_other(server: ScriptedPop3) -> None:
