@@ -126,10 +126,13 @@ class AlertSettings(_Model):
     smtp_host: str = "localhost"
     """The server that takes these mails."""
     smtp_port: int = Field(25, ge=1, le=65_535)
+    """Its port."""
     smtp_tls: Literal["none", "starttls", "tls"] = "none"
     """`tls` from the first byte (port 465), `starttls` (port 587), or none to this machine."""
     smtp_username: str | None = None
+    """The user name there, where it wants one."""
     smtp_password: SecretStr | None = None
+    """The password that belongs to it."""
     after_seconds: Duration = Field(300.0, ge=0, le=86_400)
     """How long something does not work before it is told."""
     well_after_seconds: Duration = Field(120.0, ge=0, le=86_400)

@@ -18,7 +18,7 @@ from sync.config.schema import schema_text
 from sync.connector import Connector
 from sync.errors import ConfigError
 from sync.registry import BUILT_IN, Registry
-from sync.settings import DaemonSettings, InboxSettings, LedgerSettings, SourceSettings
+from sync.settings import AlertSettings, DaemonSettings, InboxSettings, LedgerSettings, SourceSettings, WebSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = '"11111111-1111-4111-8111-111111111111"'
@@ -56,6 +56,8 @@ def test_every_key_is_in_the_example_with_its_default(
     for table, model in (
         (data["ledger"], LedgerSettings),
         (data["daemon"], DaemonSettings),
+        (data["web"], WebSettings),
+        (data["alerts"], AlertSettings),
         (data["inbox"]["main"], InboxSettings),
         (data["sources"]["support"], SourceSettings),
     ):
@@ -69,6 +71,8 @@ def test_every_key_is_in_the_example_with_its_default(
     longest = load(path, secrets=False)
     assert longest.settings.ledger == shortest.settings.ledger
     assert longest.settings.daemon == shortest.settings.daemon
+    assert longest.settings.web == WebSettings()
+    assert longest.settings.alerts == AlertSettings()
     assert longest.settings.inbox == shortest.settings.inbox
     assert longest.settings.sources["support"] == shortest.settings.sources["support"]
     assert longest.connectors["support"] == shortest.connectors["support"]
@@ -82,6 +86,8 @@ def test_every_key_says_why(connectors: dict[str, type[Connector]]) -> None:
     models: dict[str, type[BaseModel]] = {
         "ledger": LedgerSettings,
         "daemon": DaemonSettings,
+        "web": WebSettings,
+        "alerts": AlertSettings,
         "inbox": InboxSettings,
         "source": SourceSettings,
     }
