@@ -73,6 +73,10 @@ class TimeMark(_Mark):
         kept = sorted(((stamp, key) for key, stamp in seen.items() if stamp >= at - overlap), reverse=True)[:MAX_SEEN]
         return self.model_copy(update={"at": at, "seen": {key: stamp for stamp, key in kept}})
 
+    def reached(self, stamp: datetime) -> TimeMark:
+        """The bookmark after something that changed at this moment, and is to be looked at again. Never goes back."""
+        return self if self.at is not None and self.at >= stamp else self.model_copy(update={"at": stamp})
+
     def owing(self, key: str) -> TimeMark:
         """This one could not be loaded, and is tried again in the next passes."""
         tries = self.owed.get(key, 0) + 1

@@ -7,12 +7,13 @@
             return page(rows, asked, size=asked.number("per_page", 100))
 
 Runs in threads on loopback, so that it serves tests of every kind. `asked` keeps every request; `throttle`, `refuse`,
-`reset`, `delay` and `cut` put faults before the routes; `budget` counts requests and says so in headers; `leaks` finds a
-secret that was shown where it does not belong.
+`reset`, `delay`, `cut` and `silence` put faults before the routes; `budget` counts requests and says so in headers;
+`leaks` finds a secret that was shown where it does not belong.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json as jsonlib
 import re
 import socket
@@ -20,7 +21,7 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self, TypeAlias
@@ -99,6 +100,8 @@ class ScriptedService:
         self._left: int | None = None
         self._headers: dict[str, str] = {}
         self._stopping = threading.Event()
+        self._speaking = threading.Event()
+        self._speaking.set()
         self._gate: Callable[[Asked], Answer | None] | None = None
         self._server = _Server(self)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
@@ -116,6 +119,7 @@ class ScriptedService:
     def stop(self) -> None:
         """Answers no more; what hangs is let go."""
         self._stopping.set()
+        self._speaking.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(PATIENCE_SECONDS)
@@ -183,6 +187,15 @@ class ScriptedService:
         """The answer comes so much later (at most until the service stops)."""
         self._put(_Fault(delay_seconds=min(seconds, PATIENCE_SECONDS), path=path), times)
 
+    @contextlib.contextmanager
+    def silence(self) -> Iterator[None]:
+        """Within the block requests are taken and not answered."""
+        self._speaking.clear()
+        try:
+            yield
+        finally:
+            self._speaking.set()
+
     def _put(self, fault: _Fault, times: int) -> None:
         with self._lock:
             self._faults.extend([fault] * times)
@@ -213,6 +226,7 @@ class ScriptedService:
 
     def answer(self, asked: Asked) -> tuple[Answer, _Fault]:
         """The answer to a request, and what goes wrong with it. Called from the server's threads."""
+        self._speaking.wait(PATIENCE_SECONDS)
         with self._lock:
             self.asked.append(asked)
             fault = next((one for one in self._faults if asked.path.startswith(one.path)), None)

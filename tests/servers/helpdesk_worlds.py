@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -11,6 +12,8 @@ from connectors.freshdesk import FreshdeskConfig, FreshdeskConnector
 from connectors.zammad import ZammadConfig, ZammadConnector
 from connectors.zendesk import ZendeskConfig, ZendeskConnector
 from sync.connector import Connector
+from sync.testing.service import ScriptedService
+from sync.testing.world import BaseWorld
 from tests.servers.dovecot import free_port
 from tests.servers.freshdesk_script import API_KEY, ScriptedFreshdesk
 from tests.servers.zammad_script import TOKEN as ZAMMAD_TOKEN
@@ -22,11 +25,10 @@ WRONG = "not-the-token"
 MANY = 10_000
 
 
-class HelpdeskWorld:
+class HelpdeskWorld(BaseWorld):
     """A `sync.testing.contract.World`: a customer writes by turns a new ticket and into the one before. Tests of rows in
     docs/failures.md open, answer, touch and delete tickets, and have something happen just before a page is given."""
 
-    secrets: Sequence[str] = ()
     page_rows = 100
     """Rows of one page of what the connector lists."""
 
@@ -35,6 +37,11 @@ class HelpdeskWorld:
         self._base = datetime.now(UTC) - timedelta(seconds=60)
 
     # -- what each service has its own way for
+
+    @property
+    def scripted(self) -> ScriptedService:
+        """The service."""
+        raise NotImplementedError
 
     def connector(self, **settings: object) -> Connector:
         raise NotImplementedError
@@ -70,14 +77,17 @@ class HelpdeskWorld:
         else:
             self.write(self.tickets[-1], text, at)
 
+    def put_at(self, text: str, at: datetime) -> None:
+        self.open(text, at)
+
+    def stall(self) -> AbstractContextManager[object]:
+        return self.scripted.silence()
+
     def state(self) -> object:
         return repr(self.tickets)
 
     def with_wrong_host(self) -> Connector | None:
         return self.connector(url=f"http://127.0.0.1:{free_port()}")
-
-    def with_missing_stream(self) -> Connector | None:
-        return None
 
 
 class ZendeskWorld(HelpdeskWorld):
@@ -94,6 +104,10 @@ class ZendeskWorld(HelpdeskWorld):
     def connector(self, **settings: object) -> Connector:
         values = {"url": self.service.url, "email": EMAIL, "api_token": ZENDESK_TOKEN, "exports_per_minute": 100}
         return ZendeskConnector(ZendeskConfig.model_validate({**values, "requests_per_minute": MANY, **settings}))
+
+    @property
+    def scripted(self) -> ScriptedService:
+        return self.service
 
     def open(self, text: str, at: datetime) -> Any:
         return self.service.ticket(self._customer, text, at=at)
@@ -127,6 +141,10 @@ class FreshdeskWorld(HelpdeskWorld):
     def connector(self, **settings: object) -> Connector:
         values = {"url": self.service.url, "api_key": API_KEY, "requests_per_minute": MANY, **settings}
         return FreshdeskConnector(FreshdeskConfig.model_validate(values))
+
+    @property
+    def scripted(self) -> ScriptedService:
+        return self.service
 
     def open(self, text: str, at: datetime) -> Any:
         return self.service.ticket(self._customer, text, at=at)
@@ -162,6 +180,10 @@ class ZammadWorld(HelpdeskWorld):
     def connector(self, **settings: object) -> Connector:
         values = {"url": self.service.url, "token": ZAMMAD_TOKEN, "read_by": self._read_by, **settings}
         return ZammadConnector(ZammadConfig.model_validate(values))
+
+    @property
+    def scripted(self) -> ScriptedService:
+        return self.service
 
     def open(self, text: str, at: datetime) -> Any:
         return self.service.ticket(self._customer, text, at=at, content_type="text/plain")

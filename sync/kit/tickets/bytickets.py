@@ -21,6 +21,10 @@ HORIZON_MARGIN = timedelta(minutes=10)
 """The first look asks for tickets from a little before the horizon. By the service's own clock a ticket changes no earlier
 than its last message is written; some stamp the ticket a moment before. The core decides by message."""
 
+SETTLED_AFTER = timedelta(seconds=10)
+"""Services count in seconds: a ticket that changed so shortly before it was looked into may have changed again since, under
+the same time. The next pass looks once more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ticket(Generic[T]):
@@ -59,7 +63,8 @@ class ByTickets(TicketConnector, Generic[T]):
     async def look(self, mark: Json, ctx: PassContext) -> AsyncIterator[Look]:
         """What was said in tickets that changed."""
         overlap = timedelta(seconds=self.overlap_seconds)
-        at = TimeMark.read(mark, ctx.now())
+        looked_at = ctx.now()
+        at = TimeMark.read(mark, looked_at)
         since = at.look_from(overlap, None if ctx.since is None else ctx.since - HORIZON_MARGIN)
         for ticket_id in list(at.owed):
             ticket = await self.ticket(ticket_id, ctx)
@@ -70,7 +75,8 @@ class ByTickets(TicketConnector, Generic[T]):
                 if not at.is_new(ticket.id, ticket.updated_at):
                     continue
                 entries, at = await self._entries(ticket, at, ctx)
-                at = at.plus([(ticket.id, ticket.updated_at)], overlap)
+                settled = looked_at - ticket.updated_at > SETTLED_AFTER
+                at = at.plus([(ticket.id, ticket.updated_at)], overlap) if settled else at.reached(ticket.updated_at)
                 if entries:
                     yield Look(entries, at.dump())
             yield Look((), at.dump())

@@ -201,7 +201,7 @@ class TicketConnector(ABC):
     ) -> AsyncIterator[Listed]:
         """What was not listed yet."""
         fresh = {one.id: one for one in entries if one.id not in given}
-        given |= fresh.keys()
+        given.update(fresh)
         ids = list(fresh)
         for start in range(0, len(ids), LISTED_MAX):
             some = ids[start : start + LISTED_MAX]
