@@ -13,7 +13,7 @@ from sync.control import socket_path
 from sync.demo.samples import OWN_ADDRESSES, START, Box, Sample, moved
 from sync.settings import LedgerSettings, Settings
 
-REQUESTS_PER_MINUTE = 1200
+REQUESTS_PER_MINUTE = 1500
 """The demo's budget: slow enough to watch, and to be killed in the middle."""
 ANSWER_TIMEOUT_SECONDS = 5
 UNKNOWN_SETTLE_SECONDS = 3
@@ -123,6 +123,10 @@ sent = ["Sent"]
 badge = "Mail"
 every = "1s"
 start = {{start}}
+
+[[sources.hello.participant_rules]]
+sender = ["form@birkenhof.example"]
+use_line = "E-mail"
 
 [sources.orders]
 connector = "maildir"

@@ -24,6 +24,7 @@ from sync.demo.show import Show
 from sync.demo.verdict import ConversationVerdict, Outcomes, Shown, expected_outcomes, judge
 from sync.errors import Interrupted
 from sync.sandbox import ConversationDump, SandboxClient
+from sync.sandbox.values import JsonObject, as_list, as_object, at_path
 from sync.states import FINAL_DELIVERY_STATES, DeliveryState, MessageState
 
 DEADLINE_SECONDS = 120.0
@@ -245,6 +246,15 @@ def _by_customer(conversations: Sequence[ConversationDump]) -> dict[str, list[Sh
     for conversation in conversations:
         customer = conversation["emails"][0].lower() if conversation["emails"] else conversation["id"]
         found.setdefault(customer, []).extend(
-            Shown(message["text"], message["direction"]) for message in conversation["messages"]
+            Shown(message["text"], message["direction"], _files_of(message["content"]))
+            for message in conversation["messages"]
         )
     return found
+
+
+def _files_of(content: JsonObject) -> tuple[str, ...]:
+    """The names of the images and files in the bubbles of a message."""
+    if "basic" not in content:
+        return ()
+    items = [as_object(item) for item in as_list(at_path(content, "basic.items"))]
+    return tuple(str(as_object(item[kind])["filename"]) for item in items for kind in ("image", "file") if kind in item)

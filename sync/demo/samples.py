@@ -62,6 +62,8 @@ class Sample(BaseModel):
     """The customers' addresses: one delivery for each."""
     says: str = ""
     """Words of the mail that must be seen in the Inbox; no other mail says them, except its twin."""
+    files: tuple[str, ...] = ()
+    """What must be there as an image or a file, in this order."""
     outcome: Literal["delivered", "skipped", "dead"] = "delivered"
     reason: Reason | None = None
 

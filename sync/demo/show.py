@@ -27,6 +27,7 @@ _WORDS = {
     "before_horizon": "older than the configured start",
     "duplicate": "the same mail in two mailboxes",
     "own_address": "From claims to be the shop itself",
+    "site_notification": "the site's own notice; what it tells is in the Inbox already",
     "no_identity": "nobody to talk to: no sender",
     "unreadable": "no header and no sender; the raw bytes are kept",
 }

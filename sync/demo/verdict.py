@@ -16,6 +16,7 @@ class Shown:
 
     text: str
     direction: str
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,4 +102,4 @@ def _judge_one(customer: str, expected: Sequence[Sample], shown: Sequence[Shown]
 
 def _is(message: Shown, sample: Sample) -> bool:
     direction: Direction | None = sample.speaker.direction if sample.speaker else None
-    return message.direction == direction and sample.says in message.text
+    return message.direction == direction and sample.says in message.text and message.files == sample.files

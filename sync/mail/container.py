@@ -12,7 +12,7 @@ from sync.mail import rtf
 from sync.mail.armor import Block, take_out
 from sync.mail.charset import decode
 from sync.mail.cms import content_of
-from sync.mail.files import safe_filename
+from sync.mail.files import safe_filename, type_of
 from sync.mail.header import read_header, with_newlines
 from sync.mail.structure import Part, read_structure
 from sync.mail.tnef import Tnef, TnefFile, read_tnef
@@ -29,16 +29,14 @@ MARK = "!"
 
 def tnef_files(tnef: Tnef, path: str, *, is_cut: bool = False) -> list[Attachment]:
     """The files of the winmail.dat at section `path`."""
-    return [
-        Attachment(
-            filename=_tnef_name(file),
-            mime_type="application/octet-stream" if file.is_message else file.mime_type[:100],
-            size=None if is_cut else file.stop - file.start,
-            ref=f"{path}{MARK}{number}",
-            inline=bool(file.content_id) and file.mime_type.startswith("image/"),
-        )
-        for number, file in enumerate(tnef.files, 1)
-    ]
+    return [_tnef_file(file, f"{path}{MARK}{number}", is_cut=is_cut) for number, file in enumerate(tnef.files, 1)]
+
+
+def _tnef_file(file: TnefFile, ref: str, *, is_cut: bool) -> Attachment:
+    name = _tnef_name(file)
+    mime_type = "application/octet-stream" if file.is_message else type_of(file.mime_type, name)
+    size = None if is_cut else file.stop - file.start
+    return Attachment(name, mime_type, size, ref, inline=bool(file.content_id) and mime_type.startswith("image/"))
 
 
 def _tnef_name(file: TnefFile) -> str:
@@ -57,15 +55,13 @@ def tnef_text(tnef: Tnef) -> str:
 
 def block_files(blocks: Iterable[Block], path: str) -> list[Attachment]:
     """The blocks that were taken out of the text at section `path`, as files."""
-    return [
-        Attachment(
-            filename=safe_filename(block.filename) or "file",
-            mime_type="application/octet-stream" if block.is_encoded else "text/plain",
-            size=block.size,
-            ref=f"{path}{MARK}{number}",
-        )
-        for number, block in enumerate(blocks, 1)
-    ]
+    return [_block_file(block, f"{path}{MARK}{number}") for number, block in enumerate(blocks, 1)]
+
+
+def _block_file(block: Block, ref: str) -> Attachment:
+    name = safe_filename(block.filename) or "file"
+    mime_type = type_of("application/octet-stream", name) if block.is_encoded else "text/plain"
+    return Attachment(name, mime_type, block.size, ref)
 
 
 def open_file(raw: bytes, ref: str) -> bytes | None:

@@ -35,6 +35,56 @@ _UNNAMED = {
     "text/vcard": "contact.vcf",
     "text/x-vcard": "contact.vcf",
 }
+_UNTYPED = frozenset(
+    {"application/octet-stream", "application/x-octet-stream", "application/octetstream", "application/binary"}
+    | {"application/unknown", "application/x-unknown", "application/force-download", "application/x-download"}
+    | {"application/download", "binary/octet-stream", "application/x-forcedownload", "application/x-msdownload-file"}
+)
+"""What mail programs call a file whose kind they do not know or do not say."""
+
+_TYPES = {
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
+    "jpe": "image/jpeg",
+    "gif": "image/gif",
+    "webp": "image/webp",
+    "heic": "image/heic",
+    "tif": "image/tiff",
+    "tiff": "image/tiff",
+    "bmp": "image/bmp",
+    "pdf": "application/pdf",
+    "zip": "application/zip",
+    "rtf": "application/rtf",
+    "doc": "application/msword",
+    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "xls": "application/vnd.ms-excel",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "ppt": "application/vnd.ms-powerpoint",
+    "pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    "odt": "application/vnd.oasis.opendocument.text",
+    "ods": "application/vnd.oasis.opendocument.spreadsheet",
+    "csv": "text/csv",
+    "txt": "text/plain",
+    "ics": "text/calendar",
+    "vcf": "text/vcard",
+    "eml": "message/rfc822",
+    "mp3": "audio/mpeg",
+    "m4a": "audio/mp4",
+    "ogg": "audio/ogg",
+    "wav": "audio/wav",
+    "mp4": "video/mp4",
+    "mov": "video/quicktime",
+}
+"""Media types (IANA) by extension, for files that come without one."""
+
+_SAME_TYPES = {
+    "image/jpg": "image/jpeg",
+    "image/pjpeg": "image/jpeg",
+    "image/x-png": "image/png",
+    "application/x-pdf": "application/pdf",
+    "application/x-zip-compressed": "application/zip",
+}
 _FAMILIES = {"image": "picture", "audio": "sound", "video": "video", "text": "text"}
 _EXTENSIONS = {"jpeg": "jpg", "svg+xml": "svg", "x-icon": "ico", "mpeg": "mp3", "quicktime": "mov", "x-wav": "wav"}
 _SIMPLE_SUBTYPE = re.compile(r"[a-z0-9]{1,5}")
@@ -49,9 +99,16 @@ def attachment_of(raw: bytes, part: Part, *, inline: bool, cut_at: int | None = 
         newlines = raw.count(b"\n", part.start, part.stop) + raw.count(b"\r", part.start, part.stop)
         padding = raw[max(part.start, part.stop - 4) : part.stop].count(b"=")
         size = decoded_size(part.stop - part.start, newlines + padding, part.transfer_encoding)
-    return Attachment(
-        filename=filename_of(raw, part), mime_type=part.mime_type[:100], size=size, ref=part.path, inline=inline
-    )
+    name = filename_of(raw, part)
+    return Attachment(name, type_of(part.mime_type, name), size, part.path, inline)
+
+
+def type_of(declared: str, filename: str) -> str:
+    """A file's media type: as declared, by its usual name, or by the file's extension where none is declared, so that
+    a photo shows as one although the sender's program did not know it."""
+    if declared in _UNTYPED:
+        return _TYPES.get(filename.lower().rpartition(".")[2], declared)
+    return _SAME_TYPES.get(declared, declared)[:100]
 
 
 def declared_filename(part: Part) -> str:

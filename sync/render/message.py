@@ -121,7 +121,7 @@ def render(message: Message, ctx: RenderContext) -> Rendered:
 def _render_activity(message: Message, ctx: RenderContext) -> Rendered:
     """One silent line: what kind of mail, from whom, and how it begins. The conversation's subject stays what it was."""
     parts = [clean_line(message.subject, limit_chars=MAX_SUBJECT_CHARS)]
-    parts.append(" ".join(clean(message.text[:MAX_ACTIVITY_UNITS]).split()))
+    parts.append(_in_one_line(clean(message.text[:MAX_ACTIVITY_UNITS])))
     said = " – ".join(part for part in parts if part) or NO_TEXT
     line = f"{clean_line(message.activity)} from {_who(message)}: {said}"
     shown = cut_units(line, MAX_ACTIVITY_UNITS)
@@ -138,6 +138,15 @@ def _render_activity(message: Message, ctx: RenderContext) -> Rendered:
         minimal=True,
     )
     return Rendered(request.to_json(), ctx.previous_subject or "")
+
+
+def _in_one_line(text: str) -> str:
+    """Lines one behind another, with a full stop where one ends without any sign and the next begins a sentence."""
+    said = ""
+    for line in filter(None, (" ".join(line.split()) for line in text.split("\n"))):
+        begins = line[0].isupper() and said[-1:].isalnum()
+        said = f"{said}{'. ' if begins else ' '}{line}" if said else line
+    return said
 
 
 def _activity_notes(message: Message, ctx: RenderContext) -> Iterator[str]:

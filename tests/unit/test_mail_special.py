@@ -90,6 +90,25 @@ def test_a_ref_that_leads_nowhere_opens_nothing(ref: str) -> None:
     assert open_file(HEAD + b"\nwords", ref) is None
 
 
+@pytest.mark.parametrize(
+    ("declared", "filename", "known"),
+    [
+        ("application/octet-stream", "IMG_1.JPG", "image/jpeg"),
+        ("application/octet-stream", "offer.pdf", "application/pdf"),
+        ("application/octet-stream", "data.bin", "application/octet-stream"),
+        ("application/octet-stream", "setup.exe", "application/octet-stream"),
+        ("application/force-download", "photo.webp", "image/webp"),
+        ("image/jpg", "photo", "image/jpeg"),
+        ("image/png", "photo.jpg", "image/png"),
+    ],
+)
+def test_a_file_without_a_type_has_that_of_its_extension(declared: str, filename: str, known: str) -> None:
+    mail = HEAD + f'Content-Type: {declared}; name="{filename}"\n\nbytes'.encode()
+    message = understand(mail)
+    assert isinstance(message, Message)
+    assert [one.mime_type for one in message.attachments] == [known]
+
+
 # ------------------------------------------------------------------------------------------------- S/MIME, TNEF, RTF
 
 

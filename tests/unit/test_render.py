@@ -76,6 +76,12 @@ CASES: dict[str, tuple[Message, RenderContext]] = {
         ),
         replace(LIVE, reference="ref support-18"),
     ),
+    "activity-of-several-lines": (
+        replace(
+            MAIL, activity="Delivery report", subject="Returned", text="Not delivered to x: 5.1.1\nIt was “Vase”\nsorry"
+        ),
+        LIVE,
+    ),
     "activity-empty": (replace(MAIL, activity="Notification", subject="", text=" \n", author=None), LIVE),
     "unreadable": (replace(MAIL, text="", legibility=Legibility.UNREADABLE), LIVE),
     "unreadable-without-name": (
