@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from sync.ledger import Ledger
+from sync.settings import LedgerSettings
 from tests.servers.django_helpdesk import DjangoHelpdesk, needs_django_helpdesk
 from tests.servers.request_tracker import RequestTracker, needs_request_tracker
 
@@ -65,3 +68,11 @@ def soak(request: pytest.FixtureRequest) -> bool:
 def kills(request: pytest.FixtureRequest) -> int:
     """How often the long tests kill the program at random moments."""
     return int(request.config.getoption("--kills"))
+
+
+@pytest.fixture(scope="session")
+def ledger_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty SQLite ledger at head, to be copied."""
+    path = tmp_path_factory.mktemp("template") / "ledger.db"
+    Ledger.open(LedgerSettings(url=f"sqlite:///{path}")).close()
+    return path

@@ -141,14 +141,14 @@ def _each_number(line: bytes) -> Iterator[int]:
 def read_esearch(lines: Iterable[bytes | None]) -> UidRanges | None:
     """The UIDs of an ESEARCH answer (`(TAG "A1") UID ALL 1:3,7`, RFC 4731); None if there is none."""
     answered = [line for line in lines if line is not None]
-    if not answered:
-        return None
-    ranges: list[tuple[int, int]] = []
-    for line in answered:
+    return UidRanges.of_ranges(_each_range(answered)) if answered else None
+
+
+def _each_range(lines: Iterable[bytes]) -> Iterator[tuple[int, int]]:
+    for line in lines:
         named = re.search(rb"\bALL ([0-9:,*]+)", re.sub(rb'\(TAG "[^"]*"\)', b"", line))
-        found = _RANGE.finditer(named[1] if named else b"")
-        ranges.extend((int(match[1]), int(match[2] or match[1])) for match in found)
-    return UidRanges.of_ranges(ranges)
+        for match in _RANGE.finditer(named[1] if named else b""):
+            yield int(match[1]), int(match[2] or match[1])
 
 
 def read_status(parts: Iterable[Part]) -> dict[str, int]:

@@ -12,7 +12,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from io import BufferedReader
-from typing import cast
+from typing import Any, cast
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """Longest line taken from a server: the UIDs of some six million messages in one SEARCH answer."""
@@ -62,6 +62,13 @@ class Client(imaplib.IMAP4):
         if len(line) > MAX_LINE_BYTES:
             raise self.abort(f"a line of more than {MAX_LINE_BYTES} bytes")
         return line
+
+    def capability(self) -> tuple[str, list[Any]]:
+        """As imaplib has it, which would take the words of a refusal for capabilities."""
+        kind, data = super().capability()
+        if kind != "OK":
+            raise self.error(f"CAPABILITY: {kind} {data[-1].decode('utf-8', 'replace') if data and data[-1] else ''}")
+        return kind, data
 
     def hand_over(self) -> tuple[socket.socket, bytes]:
         """The socket, non-blocking, and what was read ahead on it; this object is of no use afterwards."""

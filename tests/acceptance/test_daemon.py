@@ -7,7 +7,6 @@ import json
 import signal
 import socket
 import stat
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from sync.control import MAX_CONNECTIONS, MAX_REQUEST_BYTES
-from tests.acceptance.harness import wait_for
+from tests.acceptance.harness import Systemd, wait_for
 from tests.acceptance.small import Small, mail, small_site
 from tests.servers.imap_script import ScriptedImap, Silence
 from tests.servers.postgres import Cluster
@@ -31,28 +30,6 @@ def small(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 # ---------------------------------------------------------------------------------------------------- systemd
-
-
-class Systemd:
-    """The other end of $NOTIFY_SOCKET."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.told: list[str] = []
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def _listen(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                self.told += self._socket.recv(65_536).decode().split("\n")
-
-    def close(self) -> None:
-        # close() alone would leave the thread in recv()
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
 
 
 @pytest.mark.parametrize("abstract", [False, True], ids=["file", "abstract"])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sync.sandbox import Sandbox
-from tests.acceptance.harness import Daemon, write_config
+from tests.acceptance.harness import Daemon, Systemd, write_config
 from tests.mailbag import OWN
 from tests.servers.dovecot import PASSWORD, Dovecot, needs_dovecot
+from tests.servers.proxy import Fault, FaultProxy
 
 pytestmark = pytest.mark.dovecot
 
@@ -89,6 +91,42 @@ def test_a_paused_source_holds_no_connection_and_waits_again_when_it_is_resumed(
             server.forget_commands("alice")
             assert program.run("source", "resume", "support").returncode == 0
             daemon.wait_for(lambda: "I1 IDLE" in server.commands("alice"), "it waits again")
+            assert daemon.stop() == 0
+        finally:
+            daemon.kill()
+
+
+def test_s20_a_mail_server_that_falls_silent_is_told_while_the_watchdog_is_fed_and_everything_arrives_afterwards(
+    tmp_path: Path, server: Dovecot
+) -> None:
+    """Half-open connections at the poll and in IDLE: passes end at their deadline, and systemd hears that all is well
+    with the daemon, which it is."""
+    with (
+        Sandbox() as sandbox,
+        FaultProxy(("127.0.0.1", server.imaps_port)) as proxy,
+        contextlib.closing(Systemd(str(tmp_path / "notify"))) as systemd,
+    ):
+        toml = source(server).replace(f"port = {server.imaps_port}", f"port = {proxy.port}").replace(LONG, "300ms")
+        hurried = 'pass_timeout_seconds = "1s"\nread_timeout_seconds = 0.5\nidle_renew_seconds = 1\n'
+        program = write_config(tmp_path, sandbox, toml.replace("[sources.support]", f"[sources.support]\n{hurried}"))
+        program.environ |= {"MAIL_PASSWORD": PASSWORD, "NOTIFY_SOCKET": systemd.address, "WATCHDOG_USEC": "4000000"}
+        daemon = Daemon(program).ready()
+        try:
+            daemon.wait_for(lambda: "I1 IDLE" in server.commands("alice"), "it waits in IDLE")
+            server.deliver("alice", "INBOX", mail(1))
+            daemon.wait_for(lambda: texts(sandbox) == ["text 1"], "the first mail has arrived")
+            proxy.fault(Fault(silent=True, cut_down_bytes=0, how="hang"))
+            server.deliver("alice", "INBOX", mail(2))
+            daemon.wait_for(lambda: "pass.failed" in daemon.log(), "a pass has failed")
+            fed = systemd.told.count("WATCHDOG=1")
+            daemon.wait_for(lambda: systemd.told.count("WATCHDOG=1") >= fed + 5, "fed for more than its time")
+            assert "watchdog.not_fed" not in daemon.log()
+            sources = program.json("status")["sources"]
+            assert isinstance(sources, list)
+            assert sources[0]["state"] == "failing"
+            assert sources[0]["fault"]["code"] in {"imap.timeout", "source.pass_abandoned"}
+            proxy.fault()
+            daemon.wait_for(lambda: texts(sandbox) == ["text 1", "text 2"], "everything has arrived")
             assert daemon.stop() == 0
         finally:
             daemon.kill()
