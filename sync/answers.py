@@ -253,6 +253,7 @@ class BackfillAnswer(TypedDict):
     `listed`: messages the service has from that time and the ledger did not know, or had skipped for their age; of
     these `messages` were brought in (a dry run: would be), `skipped` and `dead` by reason, `vanished` meanwhile at the
     service, `left_out` because of `limit`, and `left` still to come. Besides, `known` before and `fresh` (the next pass's).
+    `folders_left_out` could not be looked at.
     `deliveries` came of the messages; of all backfilled deliveries of the source `waiting` are not final and `failed`.
     `seconds`: what is left (a dry run: all of it) takes so long at the inbox's budget, at most.
     """
@@ -274,6 +275,7 @@ class BackfillAnswer(TypedDict):
     dead: dict[str, int]
     vanished: int
     left_out: int
+    folders_left_out: int
     left: int
     deliveries: int
     waiting: int

@@ -31,8 +31,13 @@ BRING_AT_ONCE = 50
 """Messages loaded and recorded in one step."""
 SPOOL_SHARE = 0.5
 """A backfill leaves the rest of the spool to live mail."""
+FOLDERS_AWAITED = timedelta(hours=1)
+"""So long a job waits for folders that were never polled to their end; then it goes on without them, and says so."""
 REQUESTS_FOR_A_STRANGER = 3
 """Requests until a customer's conversation is known: the contact asked for and created, the conversation opened."""
+
+
+FOLDERS_NAMED = 3
 
 
 class Step(Enum):
@@ -81,12 +86,15 @@ class Backfiller:
                 next_step="inbox-sync status says why; the backfill begins after that",
                 source=source.name,
             )
+        if left_out and timedelta(0) <= self._clock.now() - job.started_at < FOLDERS_AWAITED:
+            raise _awaited(source.name, left_out)
         for name in left_out:
             log.warning("backfill.stream_left_out", source=source.name, stream=name)
         for place in found:
             if place.row.id not in job.listed and not await self._list_place(job, source, place):
                 return Step.DONE
-        await self._ledger.call(self._ledger.backfills.all_listed, job.id, self._clock.now(), lease=self._lease)
+        now = self._clock.now()
+        await self._ledger.call(self._ledger.backfills.all_listed, job.id, len(left_out), now, lease=self._lease)
         return Step.WORKED
 
     async def _list_place(self, job: Backfill, source: SourceRow, place: Place) -> bool:
@@ -273,6 +281,17 @@ async def forecast(poller: Poller, backfiller: Backfiller, source: SourceRow, te
 def seconds_to_send(messages: int, strangers: int, requests_per_minute: float) -> float:
     """How long that takes at an inbox's budget, if nothing else uses it."""
     return (messages + strangers * REQUESTS_FOR_A_STRANGER) * 60.0 / requests_per_minute
+
+
+def _awaited(source: str, folders: Sequence[str]) -> TemporaryError:
+    named = ", ".join(f'"{name}"' for name in folders[:FOLDERS_NAMED])
+    more = f" and {len(folders) - FOLDERS_NAMED} more" if len(folders) > FOLDERS_NAMED else ""
+    return TemporaryError(
+        f"{named}{more} of {source} was never polled to its end",
+        code="backfill.folder_awaited",
+        next_step="inbox-sync status says why; after an hour the backfill goes on without it",
+        source=source,
+    )
 
 
 def _is_asked_for(found: Found, terms: BackfillTerms) -> bool:

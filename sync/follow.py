@@ -156,6 +156,7 @@ def _nothing(source: str) -> BackfillAnswer:
         "dead": {},
         "vanished": 0,
         "left_out": 0,
+        "folders_left_out": 0,
         "left": 0,
         "deliveries": 0,
         "waiting": 0,
@@ -180,6 +181,7 @@ def _answer(job: Backfill, progress: Progressed) -> BackfillAnswer:
     answer["messages"] = _of(counts, "loaded") + _of(counts, "found")
     answer["skipped"], answer["dead"] = _by_reason(counts, "skipped"), _by_reason(counts, "dead")
     answer["vanished"], answer["left_out"] = _of(counts, "vanished"), _of(counts, "left_out")
+    answer["folders_left_out"] = _of(counts, "folders_left_out")
     answer["deliveries"] = _of(counts, "deliveries")
     answer["left"], answer["waiting"], answer["failed"] = progress.left, progress.waiting, progress.failed
     if job.code:

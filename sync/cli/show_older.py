@@ -69,6 +69,7 @@ def _lines(answer: BackfillAnswer, *, dry: bool) -> list[tuple[int, str]]:
         (sum(answer["dead"].values()), f"dead: {reasons(answer['dead'])}"),
         (answer["vanished"], "gone at the source before they could be loaded"),
         (answer["left_out"], "beyond --limit"),
+        (answer["folders_left_out"], "folders that could not be looked at: they were never polled to their end"),
         (answer["left"], "still to come"),
         (answer["known"], "known to the ledger, left as they are"),
         (answer["fresh"], "so recent that the next pass brings them in"),

@@ -201,9 +201,12 @@ class Backfills(Repository):
             _count(tx, backfill_id, counts, now)
 
     @writes
-    def all_listed(self, tx: Connection, backfill_id: int, now: datetime, *, lease: LeaseRef | None = None) -> None:
-        """Every stream was listed: from now on messages are brought in."""
+    def all_listed(
+        self, tx: Connection, backfill_id: int, folders_left_out: int, now: datetime, *, lease: LeaseRef | None = None
+    ) -> None:
+        """Every stream was listed, but for so many that could not be: from now on messages are brought in."""
         need_lease(tx, lease)
+        _count(tx, backfill_id, {"folders_left_out": folders_left_out}, now)
         tx.execute(
             update(schema.backfills)
             .where(_B.id == backfill_id, _B.state == LISTING)

@@ -223,8 +223,8 @@ class BackfillTerms:
 @dataclass(frozen=True, slots=True)
 class Backfill:
     """A job. `state`: listing, bringing, done or stopped; `listed`: ids of the streams that were listed to their end;
-    `counts` by name: `listed`, `known`, `left_out`, `vanished`, `deliveries`, and messages by state (`skipped.REASON`);
-    `code` is what keeps it from going on, "" when nothing does."""
+    `counts` by name: `listed`, `known`, `left_out`, `folders_left_out`, `vanished`, `deliveries`, and messages by state
+    (`skipped.REASON`); `code` is what keeps it from going on, "" when nothing does."""
 
     id: int
     source_id: int

@@ -61,7 +61,7 @@ def test_whoever_lost_the_source_writes_nothing_of_its_job(desk: Desk, job: Back
         lambda: jobs.tell(job.id, ("x", "y", "z"), NOON, lease=lost),
         lambda: jobs.add(job.id, desk.view(), [desk.seen("1")], NOON, lease=lost),
         lambda: jobs.stream_listed(job.id, desk.inbox.id, counts, NOON, lease=lost),
-        lambda: jobs.all_listed(job.id, NOON, lease=lost),
+        lambda: jobs.all_listed(job.id, 0, NOON, lease=lost),
         lambda: jobs.list_again(job.id, desk.inbox.id, NOON, lease=lost),
         lambda: jobs.bring(job.id, [], [], NOON, vanished=1, lease=lost),
         lambda: jobs.drop_rest(job.id, NOON, lease=lost),
@@ -177,7 +177,7 @@ def test_after_a_renumbering_the_stream_is_listed_again(desk: Desk, job: Backfil
     backfills = desk.ledger.backfills
     backfills.add(job.id, desk.view(), [desk.seen(1)], NOON)
     backfills.stream_listed(job.id, desk.inbox.id, {}, NOON)
-    backfills.all_listed(job.id, NOON)
+    backfills.all_listed(job.id, 0, NOON)
     assert now_of(desk, job).state == "bringing"
     desk.record(view=desk.view(epoch="2"), finished=True)
     with pytest.raises(TemporaryError) as caught:

@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar
 import pytest
 
 from sync.audit import Line, audit
-from sync.backfill import Backfiller, Step, forecast, seconds_to_send
+from sync.backfill import FOLDERS_AWAITED, Backfiller, Step, forecast, seconds_to_send
 from sync.clock import SystemClock
 from sync.connector import PassContext, Stream
 from sync.errors import MessageError, TemporaryError
@@ -45,6 +45,9 @@ class Archive(Shelf):
 
     async def poll(self, stream: Stream, cursor: Json, ctx: PassContext) -> AsyncIterator[Batch]:
         del cursor
+        failure = self.on_poll(stream.key)
+        if failure is not None:
+            raise failure
         visible = [(name, at) for name, at in self.held[stream.key] if name not in self.hidden]
         found = tuple(Found(name, at, size=10) for name, at in visible if ctx.since is None or at >= ctx.since)
         yield Batch(found, "cursor", complete_until=datetime.now(UTC), before_horizon=len(visible) - len(found))
@@ -126,6 +129,30 @@ async def test_streams_are_brought_in_by_arrival_and_no_more_waits_than_the_wind
     assert waiting(ledger) == [f"{'ab'[n % 2]}{n // 2}" for n in range(100)]
     assert ledger.backfills.progress(job_of(ledger).id).waiting <= 120
     assert all(len(ids) <= 50 for ids in archive.fetched)
+
+
+async def test_a_backfill_waits_an_hour_for_a_folder_that_was_never_read_and_then_says_so(ledger: Ledger) -> None:
+    archive = Archive(inbox=old(2, "a"), sent=old(2, "b"))
+    broken = TemporaryError("not now", code="x.broken")
+    archive.on_poll = {"sent": broken}.get
+    poller = poller_of(archive, ledger, start=START.isoformat())
+    await poller.run_pass()
+    ledger.backfills.start("support", TERMS, datetime.now(UTC))
+    with pytest.raises(TemporaryError, match='"sent" of support was never polled') as awaited:
+        await steps(poller, ledger)
+    assert awaited.value.code == "backfill.folder_awaited"
+    archive.on_poll = lambda _key: None
+    await poller.run_pass()
+    await steps(poller, ledger)
+    assert sorted(waiting(ledger)) == ["a0", "a1", "b0", "b1"]
+
+    ledger.backfills.stop("support", datetime.now(UTC))
+    archive.held["new"], archive.streams_held["new"] = old(1, "c"), 0
+    archive.on_poll = {"new": broken}.get
+    await poller.run_pass()
+    ledger.backfills.start("support", TERMS, datetime.now(UTC) - FOLDERS_AWAITED)
+    await steps(poller, ledger)
+    assert job_of(ledger).counts["folders_left_out"] == 1
 
 
 async def test_a_full_spool_stops_a_backfill_at_half(ledger: Ledger) -> None:

@@ -17,7 +17,8 @@ from sync.errors import ConfigError
 BACKFILL = {
     "ok": True, "exit_code": 0, "source": "support", "state": "bringing", "since": "2026-01-01T00:00:00+00:00",
     "until": None, "limit": None, "started_at": None, "ended_at": None, "listed": 900, "known": 7, "fresh": 1,
-    "messages": 500, "skipped": {"duplicate": 3}, "dead": {}, "vanished": 2, "left_out": 0, "left": 395,
+    "messages": 500, "skipped": {"duplicate": 3}, "dead": {}, "vanished": 2, "left_out": 0,
+    "folders_left_out": 0, "left": 395,
     "deliveries": 510, "waiting": 60, "failed": 1, "seconds": 600.0, "fault": None,
 }  # fmt: skip
 
