@@ -13,7 +13,7 @@ from sync.kit.tickets import Entry, Look, Person, Said, TicketConnector
 from sync.message import Attachment, Batch, Gone, Json, LeaveOut, LeftOut
 
 from .config import RequestTrackerConfig
-from .mapping import INTERNAL, OPENING, readable, said_of
+from .mapping import INTERNAL, OPENING, readable, said_of, writers_then
 from .service import NAME, PAGE, SYSTEM_USERS, Service
 from .shapes import Part, Ticket, Transaction
 
@@ -173,17 +173,16 @@ class RequestTrackerConnector(TicketConnector):
     async def _customers(self, row: Transaction, ticket: Ticket, ctx: PassContext) -> list[Person]:
         """Whose ticket it is. Who alone has asked for something is a customer there, whatever else they are.
 
-        A merged ticket has the requestors of both: what was written in one of them before belongs to those who wrote in
+        A merged ticket has the requestors of both: what was said in one of them before belongs to those who wrote in
         that one, and to nobody else."""
-        if ticket.id == row.ticket:
-            requestors = {one.id: one for one in ticket.requestors}
-        else:
-            writers = [one.creator for one in await self._service.of_ticket(ctx, row.ticket)]
-            requestors = {one.id: one for one in writers if one.id not in SYSTEM_USERS}
-        if len(requestors) == 1 and ticket.id == row.ticket:
-            return [one.person(is_agent=False) for one in requestors.values()]
-        people = [one.person(is_agent=await self._service.is_agent(ctx, one)) for one in requestors.values()]
-        return [one for one in people if not one.is_agent]
+        people = {one.id: one for one in ticket.requestors}
+        if len(people) == 1 and ticket.id == row.ticket:
+            return [one.person(is_agent=False) for one in people.values()]
+        writers = writers_then(row, await self._service.history(ctx, ticket.id))
+        if writers is not None:
+            people = {one.id: one for one in writers if one.id not in SYSTEM_USERS}
+        told = [one.person(is_agent=await self._service.is_agent(ctx, one)) for one in people.values()]
+        return [one for one in told if not one.is_agent]
 
     def open_file(self, external_id: str, attachment: Attachment, ctx: PassContext) -> AsyncIterator[bytes]:
         """By the address of RT's pages, which gives bytes as they are; its API would wrap them in JSON."""

@@ -10,10 +10,11 @@ from sync.kit.tickets import Person, Said
 from sync.mail import written_at
 from sync.message import Attachment
 
-from .shapes import Part, Ticket, Transaction
+from .shapes import Part, Ticket, Transaction, User
 
 INTERNAL = "Comment"
 OPENING = "Create"
+MESSAGE_TYPES = frozenset({OPENING, "Correspond", INTERNAL})
 TEXT_TYPES = frozenset({"text/plain", "text/html"})
 
 
@@ -49,6 +50,37 @@ def said_of(
         notes=("Its text is longer than a message may be; it is in the file.",) if too_long else (),
         sent_at=written_at(parts[0].header("Date")) if parts else None,
     )
+
+
+def writers_then(row: Transaction, history: Sequence[Transaction]) -> list[User] | None:
+    """Who wrote, before the next merge, in what was one ticket when this was said; None when it was merged with all that
+    it is merged with now.
+
+    A merged ticket has the requestors of both, and RT does not tell since when. `history` is that of the ticket now."""
+    merges = {one.ticket: one for one in history if one.type == "AddLink" and one.field == "MergedInto"}
+    targets = {ticket: (one.id, _ticket_in(one.new_value or "")) for ticket, one in merges.items()}
+
+    def root(ticket: int) -> int:
+        for _step in targets:
+            at, target = targets.get(ticket, (0, ticket))
+            if at > row.id or target == ticket:
+                break
+            ticket = target
+        return ticket
+
+    here = root(row.ticket)
+    tickets = {one.ticket for one in history}
+    together = {one for one in tickets if root(one) == here}
+    if together == tickets:
+        return None
+    until = min((at for at, _target in targets.values() if at > row.id), default=None)
+    before = (one for one in history if (until is None or one.id < until) and one.type in MESSAGE_TYPES)
+    return [one.creator for one in before if one.ticket in together]
+
+
+def _ticket_in(uri: str) -> int:
+    number = uri.rpartition("/")[2]
+    return int(number) if number.isascii() and number.isdigit() else 0
 
 
 def _is_text(part: Part) -> bool:

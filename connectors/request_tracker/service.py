@@ -22,6 +22,8 @@ PAGE = 100
 """Rows of a page: more is silently taken for this many."""
 MAX_TIES = 5
 """Tickets that changed in the newest second and are looked into for the newest transaction."""
+HISTORY_PAGES = 20
+"""Of the history of a ticket with several requestors, in which merges are looked for."""
 MAX_USERS = 10_000
 """Users of whom it is remembered whether they are agents, for `USERS_KEPT`."""
 USERS_KEPT = timedelta(hours=1)
@@ -83,9 +85,25 @@ class Service:
             found |= {one.id: one for one in page.items}
         return found
 
-    async def of_ticket(self, ctx: PassContext, ticket: int) -> Sequence[Transaction]:
-        """The first messages that were written in a ticket, under its own number."""
-        return (await self._page(ctx, f"ObjectId = {ticket}")).items
+    async def history(self, ctx: PassContext, ticket: int) -> list[Transaction]:
+        """Everything that happened in a ticket and in those that were merged into it."""
+        rows: dict[int, Transaction] = {}
+        for number in range(1, HISTORY_PAGES + 1):
+            params: dict[str, str | int] = {
+                "orderby": "id",
+                "order": "ASC",
+                "per_page": PAGE,
+                "page": number,
+                "fields": "Type,Field,NewValue,ObjectId,Created,Creator",
+                "fields[Creator]": _PEOPLE,
+            }
+            got = await self.client.find(ctx, f"ticket/{ticket}/history", Page[Transaction], params)
+            if got is None or not got.value.items:
+                break
+            rows |= {one.id: one for one in got.value.items}
+            if got.value.total is not None and number * PAGE >= got.value.total:
+                break
+        return list(rows.values())
 
     async def _page(self, ctx: PassContext, condition: str) -> Page[Transaction]:
         queues = self._queues("TicketQueue")

@@ -68,6 +68,8 @@ class Transaction(Numbered):
     ticket: int = Field(alias="ObjectId")
     created: AwareDatetime = Field(alias="Created")
     creator: User = Field(alias="Creator")
+    field: str | None = Field("", alias="Field")
+    new_value: str | None = Field("", alias="NewValue")
 
 
 class Ticket(Numbered):

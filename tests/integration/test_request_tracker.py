@@ -201,6 +201,7 @@ async def test_merged_tickets_mix_nobodys_words(request_tracker: RequestTracker,
     alices = request_tracker.create(ALICE, "Printer", "alice 1", queue=queue)
     bobs = request_tracker.create(BOB, "Scanner", "bob 1", queue=queue)
     request_tracker.write(bobs.ticket, "root", "to bob alone")
+    request_tracker.write(alices.ticket, "root", "to alice alone")
     request_tracker.merge(bobs.ticket, into=alices.ticket)
     request_tracker.write(alices.ticket, "root", "to both")
     request_tracker.write(bobs.ticket, BOB, "bob 2")
@@ -209,9 +210,27 @@ async def test_merged_tickets_mix_nobodys_words(request_tracker: RequestTracker,
         "alice 1": (IN, (ALICE,)),
         "bob 1": (IN, (BOB,)),
         "to bob alone": (OUT, (BOB,)),
+        "to alice alone": (OUT, (ALICE,)),
         "to both": (OUT, (ALICE, BOB)),
         "bob 2": (IN, (BOB,)),
     }
+
+
+async def test_tickets_that_were_merged_one_after_the_other_mix_nobodys_words(
+    request_tracker: RequestTracker, queue: str
+) -> None:
+    carol = "carol@customer.example"
+    tickets = {who: request_tracker.create(who, "Printer", f"from {who}", queue=queue) for who in (ALICE, BOB, carol)}
+    alices, bobs, carols = (tickets[who].ticket for who in (ALICE, BOB, carol))
+    request_tracker.merge(carols, into=bobs)
+    request_tracker.write(alices, "root", "to alice")
+    request_tracker.write(bobs, "root", "to bob and carol")
+    request_tracker.merge(bobs, into=alices)
+    request_tracker.write(alices, "root", "to all")
+    arrived = told(await Reader(connector(request_tracker, queue)).run_pass())
+    assert arrived["to alice"] == (OUT, (ALICE,))
+    assert set(arrived["to bob and carol"][1]) == {BOB, carol}
+    assert set(arrived["to all"][1]) == {ALICE, BOB, carol}
 
 
 async def test_messages_of_a_deleted_ticket_are_gone(request_tracker: RequestTracker, queue: str) -> None:
