@@ -27,6 +27,8 @@ BEGINNING = datetime(2010, 1, 1, tzinfo=UTC)
 """There was no Freshdesk before. Without any time only tickets of the last 30 days would be listed."""
 FIRST = "0"
 """The place of a ticket's description, which is its first message and no conversation."""
+INTERNAL = "-internal"
+"""Ends the ids of internal notes: one that is made public becomes a message."""
 PEOPLE_MAX = 5_000
 """People remembered, so that their names are asked for once."""
 SEES = "a role that may view tickets, with the scope of all tickets"
@@ -108,8 +110,9 @@ class FreshdeskConnector(ByTickets[TicketRow]):
         async for one in self._conversations(ticket.id, ctx):
             said = await self._said(row, one, ctx)
             # Of the text alone: addresses of pictures in `body` change by themselves.
-            version = version_of(one.body_text, said.is_internal)
-            entries.append(Entry(self.place(row.id, one.id), one.created_at, said, version))
+            version = version_of(one.body_text)
+            name = f"{one.id}{INTERNAL if said.is_internal else ''}"
+            entries.append(Entry(self.place(row.id, name), one.created_at, said, version))
         return entries
 
     async def _conversations(self, ticket_id: str, ctx: PassContext) -> AsyncIterator[Conversation]:
@@ -201,7 +204,7 @@ class FreshdeskConnector(ByTickets[TicketRow]):
             ticket = await self.ticket(ticket_id, ctx)
             return () if ticket is None else ticket.data.attachments or ()
         async for one in self._conversations(ticket_id, ctx):
-            if str(one.id) == message_id:
+            if str(one.id) == message_id.removesuffix(INTERNAL):
                 return one.attachments
         return ()
 

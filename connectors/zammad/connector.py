@@ -18,6 +18,8 @@ from .listing import Lists
 from .people import People, files_of, said_of
 from .shapes import MERGED, Article, TicketRow, User
 
+INTERNAL = "-internal"
+"""Ends the ids of internal articles."""
 READS = "the permission ticket.agent, and read access to the groups"
 ADMIN = 'the permission admin, or set read_by = "tickets"'
 
@@ -75,10 +77,10 @@ class ZammadConnector(ByTickets[TicketRow]):
         """Articles as entries, those that are new with what they say. Of tickets that the token may not see there are
         none."""
         tickets: dict[int, TicketRow | None] = {}
-        known = await ctx.known("", [str(one.id) for one in articles])
+        known = await ctx.known("", [_name(one) for one in articles])
         entries: list[Entry] = []
         for one in articles:
-            is_new = str(one.id) not in known
+            is_new = _name(one) not in known
             if is_new and one.ticket_id not in tickets:
                 try:
                     found = await self.ticket(str(one.ticket_id), ctx)
@@ -108,12 +110,12 @@ class ZammadConnector(ByTickets[TicketRow]):
         return entries
 
     async def _entry(self, ticket: TicketRow | None, one: Article, ctx: PassContext) -> list[Entry]:
-        """The entry, if somebody said it. Whether customers see it is all that can be changed about an article."""
+        """The entry, if somebody said it."""
         left_by_merge = ticket is not None and ticket.state == MERGED and (one.body or "").strip() == MERGED
         if one.sender == "System" or left_by_merge:
             return []
         said = None if ticket is None else await said_of(ticket, one, self._people, ctx)
-        return [Entry(str(one.id), one.created_at, said, version="internal" if one.internal else "public")]
+        return [Entry(_name(one), one.created_at, said)]
 
     async def load(self, ids: Sequence[str], ctx: PassContext) -> Mapping[str, Entry | Gone]:
         """These articles, wherever they are now."""
@@ -122,13 +124,15 @@ class ZammadConnector(ByTickets[TicketRow]):
             article = await self._article(name, ctx)
             ticket = None if article is None else await self.ticket(str(article.ticket_id), ctx)
             entries = [] if article is None or ticket is None else await self._entry(ticket.data, article, ctx)
-            found[name] = entries[0] if entries else Gone("Zammad has it no more, or shows it no more")
+            stands = [entry for entry in entries if entry.id == name]
+            found[name] = stands[0] if stands else Gone("Zammad has it no more, or shows it no more")
         return found
 
     async def _article(self, name: str, ctx: PassContext) -> Article | None:
-        if not name.isdigit():
+        number = name.removesuffix(INTERNAL)
+        if not number.isdigit():
             return None
-        got = await self.client.find(ctx, f"ticket_articles/{name}", Article, {"expand": "true"}, needs=READS)
+        got = await self.client.find(ctx, f"ticket_articles/{number}", Article, {"expand": "true"}, needs=READS)
         return None if got is None else got.value
 
     async def open_file(self, external_id: str, attachment: Attachment, ctx: PassContext) -> AsyncIterator[bytes]:
@@ -162,6 +166,12 @@ class ZammadConnector(ByTickets[TicketRow]):
     async def aclose(self) -> None:
         """Forgets names; there is no connection of its own."""
         self._people.forget()
+
+
+def _name(one: Article) -> str:
+    """The id of a message: an internal article has another than the same one after it was made visible, which is all that
+    can be changed about an article, and makes it a message."""
+    return f"{one.id}{INTERNAL if one.internal else ''}"
 
 
 def _ticket(row: TicketRow) -> Ticket[TicketRow]:

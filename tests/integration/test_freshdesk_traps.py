@@ -218,15 +218,14 @@ async def test_an_edited_note_is_an_edit_and_a_picture_with_a_new_address_is_non
     assert edited.text == "public note, corrected"
 
 
-async def test_a_note_that_becomes_public_is_an_edit_with_words(service: Freshdesk) -> None:
+async def test_a_note_that_is_made_public_becomes_a_message(service: Freshdesk) -> None:
     ticket = service.ticket(service.jo, "help", at=ago(30))
     note = service.conversation(ticket, service.agent, "we are at it", at=ago(29), private=True, source=NOTE)
     reader = service.reader()
     await reader.run_pass()
     note.private = False
     service.touch(ticket, ago(20))
-    await reader.run_pass()
-    assert [one.text for one in reader.edited] == ["we are at it"]
+    assert texts(await reader.run_pass()) == ["we are at it"]
 
 
 async def open_file(service: Freshdesk, reader: Reader, arrived: Arrived, attachment: Attachment) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 from connectors.zammad import ZammadConfig, ZammadConnector
 from sync.connector import Severity
 from sync.errors import AuthError, ConfigError, MessageError
-from sync.message import Direction, LeftOut, Message, ParticipantKind
+from sync.message import Direction, Gone, LeftOut, Message, ParticipantKind
 from sync.testing.reader import Arrived, Reader
 from tests.servers.zammad_script import TOKEN, ScriptedZammad
 
@@ -141,14 +141,18 @@ async def test_internal_articles_go_to_nobody_unless_they_are_wanted(service: Za
 
 
 @WAYS
-async def test_an_article_that_is_made_visible_is_an_edit(service: Zammad, read_by: str) -> None:
+async def test_an_article_that_is_made_visible_becomes_a_message(service: Zammad, read_by: str) -> None:
     ticket = service.ticket(service.jo, "help", at=ago(30))
     note = service.article(ticket, "we are at it", at=ago(29), sender="Agent", kind="note", internal=True)
     reader = service.reader(read_by=read_by)
     await reader.run_pass()
     service.publish(note, internal=False, at=ago(10))
-    assert await reader.run_pass() == []
-    assert [one.text for one in reader.edited] == ["we are at it"]
+    (arrived,) = await reader.run_pass()
+    assert (arrived.text, arrived.found.arrived_at) == ("we are at it", ago(29))
+    service.publish(note, internal=True, at=ago(5))
+    assert await reader.run_pass() == [], "what was internal before is known"
+    contents = await connector(reader).fetch(arrived.stream, "", [arrived.found.external_id], reader.context())
+    assert isinstance(contents[arrived.found.external_id], Gone), "hidden before it was loaded"
 
 
 @WAYS
