@@ -36,6 +36,18 @@ BUILT_IN = {
 """The connectors that come with the program. They are found by name even where the installed metadata is older than
 the code (a checkout that was installed before a connector was added)."""
 
+WORLDS = "inbox_sync.worlds"
+"""Entry points of the services that packages play for the contract suite (`sync.testing.world`)."""
+
+CAPABILITIES = {
+    "fetch": "fetch: one message can be loaded again",
+    "list": "list: audit, backfill and the daily sweep",
+    "open_attachment": "open_attachment: files are brought over",
+    "wait": "wait: new messages come at once",
+    "begin_sign_in": "sign in: inbox-sync auth",
+}
+"""What a connector can do besides, by the method that does it."""
+
 _REQUIRED = ("check", "streams", "poll", "aclose")
 _NEAR = 0.65
 
@@ -60,6 +72,16 @@ class Entry:
     version: str
     connector: type[Connector] | None
     error: ConfigError | None
+
+
+def capabilities_of(connector: type[Connector]) -> tuple[str, ...]:
+    """The methods of `CAPABILITIES` that a connector has."""
+    return tuple(name for name in CAPABILITIES if callable(getattr(connector, name, None)))
+
+
+def worlds_of(name: str) -> tuple[str, ...]:
+    """Where the services for testing this connector are (`package.world:World`), as packages offer them."""
+    return tuple(sorted({point.value for point in metadata.entry_points(group=WORLDS, name=name)}))
 
 
 def near_names(name: str, known: Iterable[str], *, most: int = 1) -> list[str]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -50,19 +51,64 @@ def show(
 ) -> None:
     """A connector's settings: each key, what it takes, its default, and why."""
     from sync.config.schema import source_schema
-    from sync.registry import Registry
+    from sync.registry import Registry, capabilities_of
 
     registry = Registry.discover()
     connector = registry.get(name)
     entry = registry.entry(name)
     described = source_schema(name, connector)
     if as_json:
-        print_json({**_brief(entry), "settings": described})
+        print_json({**_brief(entry), "settings": described, "capabilities": list(capabilities_of(connector))})
         return
     from sync.cli.show_connector import show_connector
     from sync.cli.tables import console
 
     show_connector(console(), entry, connector)
+
+
+@connectors.command("new")
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is called in the configuration.")],
+    into: Annotated[
+        Path | None, typer.Option("--into", metavar="FOLDER", help="Where to write it. Default: inbox-sync-NAME.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """An installable package for a new connector, whose tests pass at once."""
+    from sync import scaffold
+    from sync.errors import ConfigError
+    from sync.registry import Registry
+
+    if name in Registry.discover().names():
+        raise ConfigError(
+            f'a connector called "{name}" is installed already',
+            code="connector.name_taken",
+            next_step="choose another name: it is what stands in the configuration",
+            connector=name,
+        )
+    folder = into or Path(f"inbox-sync-{name.replace('_', '-')}")
+    written = scaffold.write(name, folder)
+    if as_json:
+        print_json({"folder": str(folder), "files": [str(path) for path in written]})
+        return
+    for path in written:
+        typer.echo(f"wrote {path}")
+    typer.echo(f'\nNext: pip install -e "{folder}[test]", then pytest {folder} (or inbox-sync connector test {name}).')
+
+
+@connectors.command("test")
+def run_suite(
+    name: Annotated[str, typer.Argument(metavar="CONNECTOR", autocompletion=complete_connectors)],
+    select: Annotated[
+        str, typer.Option("-k", metavar="WORDS", help="Only the tests with these words, as pytest's -k.")
+    ] = "",
+) -> None:
+    """The contract suite on an installed connector, against the service that its package plays (needs pytest)."""
+    from sync.contract_run import run_contract
+    from sync.registry import Registry, worlds_of
+
+    Registry.discover().get(name)
+    raise typer.Exit(run_contract(name, worlds_of(name), select))
 
 
 def _fault(entry: Entry) -> FaultAnswer:

@@ -8,7 +8,7 @@ from rich.text import Text
 from sync.cli.tables import indented, say
 from sync.config.example import describe_keys
 from sync.connector import Connector
-from sync.registry import Entry
+from sync.registry import CAPABILITIES, Entry, capabilities_of
 from sync.words import plain
 
 
@@ -21,6 +21,8 @@ def show_connector(out: Console, entry: Entry, connector: type[Connector]) -> No
         indented(out, "experimental: it has never met a live account", style="yellow")
     for permission in info.permissions:
         indented(out, f"needs: {permission}")
+    for capability in capabilities_of(connector):
+        indented(out, f"can {CAPABILITIES[capability]}")
     out.print()
     say(out, "keys of [sources.NAME], besides those that every source has (inbox-sync config example)", "dim")
     for key in describe_keys(entry.name, connector.Config):
