@@ -2,7 +2,8 @@
 
 The ladder: the declared charset as its superset (what calls itself latin-1 is windows-1252 in practice, as the WHATWG
 Encoding Standard has it) → UTF-8 → the declared multi-byte charset with few characters replaced (a text cut in the
-middle of a character) → windows-1252 with replacement.
+middle of a character) → where nothing is declared, what the letters look like (`sync.mail.guess`) → windows-1252 with
+replacement.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import codecs
 import functools
 import re
+
+from sync.mail.guess import guess_codec
 
 MAX_REPLACED_SHARE = 0.05
 """A decoding that replaces more than this share of the characters is taken for the wrong charset."""
@@ -114,7 +117,7 @@ def decode(data: bytes, declared: str = "") -> tuple[str, bool]:
     codec = _codec_for(data, declared)
     if codec is not None:
         text = _strict(data, codec)
-        if text is None and codec == "iso2022_jp_ext":
+        if text is None and codec == "iso2022_jp_ext" and (data.isascii() or guess_codec(data) is None):
             shifted = _as_shift_jis(data)
             text = None if shifted is None else _strict(shifted, "cp932")
         if text is not None:
@@ -134,7 +137,8 @@ def decode(data: bytes, declared: str = "") -> tuple[str, bool]:
             text = data.decode(guess, "replace")
             if _is_plausible(text):
                 return text, False
-    text = data.decode("cp1252", "replace")
+    guessed = guess_codec(data) if codec is None or codec == "ascii" or codec in _SEVEN_BIT else None
+    text = data.decode(guessed or "cp1252", "replace")
     return text, codec is None and "\ufffd" not in text
 
 
