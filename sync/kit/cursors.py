@@ -35,12 +35,14 @@ class _Mark(BaseModel):
 
 class TimeMark(_Mark):
     """A place in a list that goes by time of change. `at`: the newest moment seen; `seen`: what changed within the overlap
-    before it, each with its moment; `owed`: what could not be loaded, with the number of tries."""
+    before it, each with its moment; `owed`: what could not be loaded, with the number of tries; `partial`: the pass that
+    wrote it did not come to the end of the list."""
 
     kind: Literal["time"] = "time"
     at: AwareDatetime | None = None
     seen: dict[str, AwareDatetime] = Field(default_factory=dict)
     owed: dict[str, int] = Field(default_factory=dict)
+    partial: bool = False
 
     @classmethod
     def read(cls, cursor: Json, now: datetime) -> TimeMark:
@@ -57,8 +59,15 @@ class TimeMark(_Mark):
         return made
 
     def look_from(self, overlap: timedelta, horizon: datetime | None = None) -> datetime | None:
-        """From when to ask the list, inclusively: the overlap before the newest moment seen, or `horizon` at first sight."""
-        return horizon if self.at is None else (self.at - overlap).astimezone(UTC)
+        """From when to ask the list, inclusively: the overlap before the newest moment seen, or `horizon` at first sight.
+        A pass that was not finished is gone on with where it stopped, or a list longer than one pass would never end."""
+        if self.at is None:
+            return horizon
+        return (self.at if self.partial else self.at - overlap).astimezone(UTC)
+
+    def under_way(self, *, partial: bool) -> TimeMark:
+        """The bookmark in the middle of a list, or at its end."""
+        return self if self.partial == partial else self.model_copy(update={"partial": partial})
 
     def is_new(self, key: str, stamp: datetime) -> bool:
         """Whether this was not seen with this time of change."""

@@ -364,3 +364,20 @@ async def test_what_is_said_after_the_look_within_the_same_second_is_found() -> 
     assert texts(await reader.run_pass()) == ["message 2"]
     await reader.run_pass()
     assert len(desk.looked_into) == 2, "and then it is settled"
+
+
+async def test_more_changes_within_the_overlap_than_a_pass_can_look_into_come_to_an_end() -> None:
+    desk = Desk()
+    for number in range(12):
+        desk.say(str(number), number, NOON + timedelta(seconds=number))
+    reader = Reader(desk, now=NOON + timedelta(hours=1))
+    for most in (5, 10):
+        desk.most = most
+        with pytest.raises(TemporaryError):
+            await reader.run_pass()
+    desk.most = None
+    await reader.run_pass()
+    await reader.run_pass()
+    stopped = [NOON + timedelta(seconds=4), NOON + timedelta(seconds=9)]
+    assert desk.asked_since == [None, *stopped, NOON + timedelta(seconds=11) - OVERLAP]
+    assert desk.looked_into == [str(number) for number in range(12)]

@@ -66,6 +66,7 @@ class ByTickets(TicketConnector, Generic[T]):
         looked_at = ctx.now()
         at = TimeMark.read(mark, looked_at)
         since = at.look_from(overlap, None if ctx.since is None else ctx.since - HORIZON_MARGIN)
+        at = at.under_way(partial=True)
         for ticket_id in list(at.owed):
             ticket = await self.ticket(ticket_id, ctx)
             entries, at = ([], at.paid(ticket_id)) if ticket is None else await self._entries(ticket, at, ctx)
@@ -80,6 +81,7 @@ class ByTickets(TicketConnector, Generic[T]):
                 if entries:
                     yield Look(entries, at.dump())
             yield Look((), at.dump())
+        yield Look((), at.under_way(partial=False).dump())
 
     async def _entries(self, ticket: Ticket[T], at: TimeMark, ctx: PassContext) -> tuple[Sequence[Entry], TimeMark]:
         try:
