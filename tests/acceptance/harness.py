@@ -91,10 +91,10 @@ class Daemon:
         assert self.process.poll() is None, self.log()[-4000:]
         return self
 
-    def wait_for(self, condition: Callable[[], object], what: str) -> None:
+    def wait_for(self, condition: Callable[[], object], what: str, timeout_seconds: float = DEADLINE_SECONDS) -> None:
         """Waits while the daemon lives; a failure shows what it logged."""
         try:
-            wait_for(lambda: self.process.poll() is not None or condition(), what)
+            wait_for(lambda: self.process.poll() is not None or condition(), what, timeout_seconds)
             assert self.process.poll() is None, "the daemon has ended"
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.log()[-6000:]}") from None

@@ -9,7 +9,7 @@ import pytest
 
 from sync.sandbox import Sandbox
 from tests.acceptance.desks import GROUP, Desks
-from tests.acceptance.harness import TOKEN, Program, write_config
+from tests.acceptance.harness import DEADLINE_SECONDS, TOKEN, Program, write_config
 from tests.servers.django_helpdesk import DjangoHelpdesk, needs_django_helpdesk
 from tests.servers.dovecot import PASSWORD, Dovecot, needs_dovecot
 from tests.servers.request_tracker import RequestTracker, needs_request_tracker
@@ -94,6 +94,7 @@ def waiting(program: Program) -> int:
 def test_two_helpdesks_and_a_mailbox_make_one_conversation_a_customer_each_message_once_and_in_order(
     tmp_path: Path, desks: Desks, tickets: int
 ) -> None:
+    patience = max(DEADLINE_SECONDS, 2.0 * tickets)
     for _ in range(tickets // GROUP):
         desks.round()
     desks.hold_back()
@@ -111,13 +112,13 @@ def test_two_helpdesks_and_a_mailbox_make_one_conversation_a_customer_each_messa
         daemon.wait_for(lambda: waiting(program) > 20, "some messages were seen")
         daemon.kill()
         daemon = program.daemon().ready()
-        daemon.wait_for(lambda: waiting(program) >= seen, "all messages were seen")
+        daemon.wait_for(lambda: waiting(program) >= seen, "all messages were seen", patience)
         assert waiting(program) == seen
         sandbox.start()
-        daemon.wait_for(lambda: count_held(sandbox, desks) >= seen // 3, "a third is there")
+        daemon.wait_for(lambda: count_held(sandbox, desks) >= seen // 3, "a third is there", patience)
         daemon.kill()
         daemon = program.daemon().ready()
-        daemon.wait_for(lambda: count_held(sandbox, desks) >= seen, "all is there")
+        daemon.wait_for(lambda: count_held(sandbox, desks) >= seen, "all is there", patience)
         wanted = {who: [one for one in tokens if one not in desks.late] for who, tokens in desks.expected().items()}
         assert held(sandbox, desks) == {who: tokens for who, tokens in wanted.items() if tokens}
 

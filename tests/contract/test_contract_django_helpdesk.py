@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
 
 import pytest
 
@@ -31,8 +33,17 @@ class DjangoHelpdeskWorld:
         return DjangoHelpdeskConnector(self._config())
 
     def put(self, text: str) -> None:
+        self._write(text)
+
+    def put_at(self, text: str, at: datetime) -> None:
+        self._write(text, at)
+
+    def _write(self, text: str, at: datetime | None = None) -> None:
         ticket = self.server.open_ticket("a question", text, "customer@customer.example")
-        self.server.write(ticket, text, title="Ticket Opened")
+        self.server.write(ticket, text, title="Ticket Opened", at=at)
+
+    def stall(self) -> AbstractContextManager[object]:
+        return self.server.stall()
 
     def state(self) -> object:
         return self.server.state()

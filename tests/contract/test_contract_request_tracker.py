@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
 from itertools import count
 
 import pytest
@@ -38,6 +40,12 @@ class RequestTrackerWorld:
 
     def put(self, text: str) -> None:
         self.server.create("customer@customer.example", "a question", text, queue=self.queue)
+
+    def put_at(self, text: str, at: datetime) -> None:
+        self.server.create("customer@customer.example", "a question", text, queue=self.queue, at=at)
+
+    def stall(self) -> AbstractContextManager[object]:
+        return self.server.stall()
 
     def state(self) -> object:
         tickets = self.server.call("GET", "/tickets?query=id>0&per_page=100&fields=Status,LastUpdated,Owner")

@@ -23,7 +23,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -252,6 +252,16 @@ class DjangoHelpdesk:
         return answer
 
     # -- the processes
+
+    @contextlib.contextmanager
+    def stall(self) -> Iterator[None]:
+        """Within the block it takes connections and requests, and does not answer."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self._process.pid, signal.SIGCONT)
 
     def log(self) -> str:
         """What the programs wrote, for a failing test to show."""
