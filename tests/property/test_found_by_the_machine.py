@@ -20,3 +20,15 @@ def test_a_refused_message_is_not_passed_in_its_conversation_by_another_address_
         play.finish()
     finally:
         play.close()
+
+
+def test_a_backfill_brings_in_what_arrived_within_a_second_before_the_source_s_start(play_on_sqlite: MakePlay) -> None:
+    """The first pass had left it out as older than the start; the backfill left it to the next pass, which would have taken
+    it for new, since services tell arrival in whole seconds, had it not been recorded already."""
+    play = play_on_sqlite(True)
+    try:
+        play.arrive_with_old_date(ADA, "INBOX", 1.0)
+        play.back_fill(0.0, None)
+        play.finish()
+    finally:
+        play.close()
