@@ -187,7 +187,7 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """unknown → held (`why_held` for its story), or pending (counted as a resend) with one more look at `recheck_at` for a
+    """unknown → held (`why_held` for its story), or pending (counted as a resend) with looks from `recheck_at` on for a
     second copy."""
 
     delivery_id: int

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -195,7 +196,8 @@ class Uploader:
             return True
         if error.code not in PERHAPS_MEDIA_ALONE:
             return False
-        await self._client.probe()
+        with suppress(MessageError):  # a refusal in the API's own words is an answer, too
+            await self._client.probe()
         return True
 
     async def _pieces(self, attachment_id: int) -> AsyncIterator[bytes]:
