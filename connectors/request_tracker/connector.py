@@ -216,7 +216,9 @@ class RequestTrackerConnector(TicketConnector):
         wanted = self._config.queues or tuple(visible)
         findings += [await self._queue(queue, visible, ctx) for queue in wanted]
         if not wanted:
-            findings.append(_cannot_see("The token's user sees no queue.", "SeeQueue and ShowTicket", "no_queue"))
+            findings.append(
+                _cannot_see("The token's user sees no queue.", "SeeQueue and ShowTicket", f"{NAME}.no_queue")
+            )
         return findings
 
     async def _queue(self, queue: str, visible: Sequence[str], ctx: PassContext) -> Finding:
@@ -234,13 +236,13 @@ class RequestTrackerConnector(TicketConnector):
 
 def _cannot_see(sentence: str, right: str, code: str) -> Finding:
     step = f"In RT: Admin, Queues, the queue, Group or User Rights: grant the token's user {right}."
-    return Finding(Severity.ERROR, sentence, next_step=step, code=f"{NAME}.{code}")
+    return Finding(Severity.ERROR, sentence, next_step=step, code=code)
 
 
 def _no_queue(queue: str, visible: Sequence[str]) -> Finding:
     there = ", ".join(f'"{one}"' for one in sorted(visible)[:MAX_NAMES]) or "none"
     sentence = f'The token\'s user sees no queue "{queue}"; it sees {there}.'
-    return _cannot_see(sentence, f'SeeQueue in "{queue}", if the name is right', "queue_missing")
+    return _cannot_see(sentence, f'SeeQueue in "{queue}", if the name is right', f"{NAME}.queue_missing")
 
 
 def _why_gone(ticket: Ticket | None) -> str:
