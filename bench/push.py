@@ -37,6 +37,7 @@ def run(options: Options) -> Section:
             daemon.wait_for(lambda: ear.idling, "it waits in IDLE")
             _deliver(server, count)
             daemon.wait_for(lambda: len(_arrivals(sandbox)) == count, "every mail has arrived", 60)
+            daemon.wait_for(lambda: ear.has_heard_of(count), "the server has told of it", 60)  # a poll may be faster
     arrivals = _arrivals(sandbox)
     waits = sorted(arrivals[number] - ear.told_at(number + 1) for number in range(count))
     median, p99 = statistics.median(waits), waits[min(len(waits) - 1, int(len(waits) * 0.99))]
@@ -94,6 +95,10 @@ class _Ear:
     def told_at(self, messages: int) -> float:
         """When the server said first that there are so many messages (or more)."""
         return min(at for number, at in self._heard if number >= messages)
+
+    def has_heard_of(self, messages: int) -> bool:
+        """Whether the server said that there are so many messages."""
+        return any(number >= messages for number, _at in self._heard)
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[_Ear]:

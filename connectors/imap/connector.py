@@ -64,6 +64,10 @@ class ImapConnector:
         self._listed: tuple[Folder, ...] | None = None
         self._listed_at: datetime | None = None
         self._looked_fully_at: dict[str, datetime] = {}
+        self._announced: set[str] = set()
+        """Streams in which new mail was announced since they were looked at."""
+        self._sizes: dict[str, tuple[str, Mapping[int, int]]] = {}
+        """By folder, what the last listing told: its epoch, and the sizes of its mails."""
         self._apart = Apart(config.whole_max_bytes)
         self._careful: set[str] = set()
         self._fragile: set[tuple[str, str]] = set()
@@ -159,6 +163,8 @@ class ImapConnector:
         now = ctx.now()
         last = self._looked_fully_at.get(stream.key)
         full = last is None or not timedelta(0) <= now - last < timedelta(seconds=self._config.full_look_seconds)
+        full = full or stream.key in self._announced  # to ask whether anything is new would be one question too many
+        self._announced.discard(stream.key)
         try:
             listing = await self._link.run(
                 lambda wire: look_for_new(wire, folder, mark, ctx.since, full=full), folder=folder.name
@@ -243,6 +249,7 @@ class ImapConnector:
         found: list[Found] = []
         async for some, listed in self._piecewise(job, folder, epoch, uids, "list"):
             found += [Found(str(uid), looked_at) for uid in some] if listed is None else listed
+        self._sizes[folder.name] = (epoch, {int(one.external_id): one.size for one in found if one.size is not None})
         return sorted(found, key=lambda one: (one.arrived_at, int(one.external_id)))
 
     # -- content
@@ -259,6 +266,8 @@ class ImapConnector:
         folder = await self._folder(stream.key, ctx)
         limit_bytes = min(self._config.max_message_bytes or ctx.size_limit_bytes, ctx.size_limit_bytes)
         careful = folder.name in self._careful
+        of_epoch, listed = self._sizes.get(folder.name, ("", {}))
+        sizes = listed if of_epoch == epoch else {}
 
         def keep(uid: int, raw: bytes) -> None:
             self._recent.keep((stream.key, epoch, str(uid)), raw)
@@ -267,7 +276,7 @@ class ImapConnector:
             if self._epochs.get(stream.key, epoch) != epoch or not enter(wire, folder, epoch):
                 return Loaded({}, tuple(some))
             try:
-                return load_contents(wire, some, limit_bytes, careful=careful, apart=self._apart, keep=keep)
+                return load_contents(wire, some, sizes, limit_bytes, careful=careful, apart=self._apart, keep=keep)
             except LiteralTooLong:
                 self._careful.add(folder.name)
                 raise
@@ -358,7 +367,9 @@ class ImapConnector:
         listed = await self._folders(ctx) if self._config.watched_folders else ()
         found = (find_folder(name, listed) for name in self._config.watched_folders)
         folders = {folder.name: folder for folder in found if folder is not None}
-        return await self._watch.wait(tuple(folders.values()), ctx.log) if folders else None
+        news = await self._watch.wait(tuple(folders.values()), ctx.log) if folders else None
+        self._announced |= news or frozenset()
+        return news
 
     # -- the connection
 

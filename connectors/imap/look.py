@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -194,16 +194,19 @@ def _still_listed(wire: Wire, uids: Sequence[int]) -> list[int]:
 def load_contents(
     wire: Wire,
     uids: Sequence[int],
+    listed_sizes: Mapping[int, int],
     limit_bytes: int,
     *,
     careful: bool,
     apart: Apart,
     keep: Callable[[int, bytes], None] = _forget,
 ) -> Loaded:
-    """The content of these UIDs of the open folder, in commands bounded by count (the caller's) and bytes. `careful`
-    asks for every mail only up to the limit, for servers whose sizes turned out wrong. `apart` loads large ones by their
-    parts. `keep` is given each whole mail that has files."""
-    sizes = {one.uid: one.size for one in wire.fetch(uid_set(uids), "UID RFC822.SIZE")}
+    """The content of these UIDs of the open folder, in commands bounded by count (the caller's) and bytes. What is not
+    among the `listed_sizes` is asked for its size first. `careful` asks for every mail only up to the limit, for servers
+    whose sizes turned out wrong. `apart` loads large ones by their parts. `keep` is given each whole mail that has files."""
+    sizes: dict[int, int | None] = {uid: listed_sizes[uid] for uid in uids if uid in listed_sizes}
+    if others := [uid for uid in uids if uid not in sizes]:
+        sizes |= {one.uid: one.size for one in wire.fetch(uid_set(others), "UID RFC822.SIZE")}
     contents: dict[str, Content] = {}
     refused: list[int] = []
     for uid, size in sizes.items():
@@ -257,7 +260,9 @@ def _load(
     for uids, asked in ((normal, item), *(([uid], f"BODY.PEEK[]<0.{some_bytes}>") for uid in large)):
         for fetched in _fetch_each(wire, uids, asked, limit_bytes, refused):
             raw = fetched.whole()
-            if raw is not None and fetched.uid in sizes:
+            if (
+                raw is not None and fetched.uid in sizes and (raw or not sizes[fetched.uid])
+            ):  # nothing: expunged meanwhile
                 whole = fetched.uid not in large and len(raw) <= limit_bytes
                 yield fetched.uid, raw if whole else raw[:some_bytes], whole
 

@@ -33,7 +33,6 @@ FILM = random.Random(7).randbytes(900_000)
 CONNECTING = ("GREETING", "CAPABILITY", "LOGIN", "ID ", "LIST ")
 LOOKING = ("UNSELECT", "STATUS ", "EXAMINE ", "UID SEARCH ", r"UID FETCH \S+ \(UID INTERNALDATE")
 LOADING = (
-    r"UID FETCH \S+ \(UID RFC822.SIZE\)",
     r"UID FETCH \S+ \(UID BODYSTRUCTURE\)",
     r"UID FETCH \S+ \(UID BODY.PEEK\[HEADER\]",
     r"UID FETCH \S+ \(UID BODY.PEEK\[1\]",
@@ -44,7 +43,7 @@ FILES = (
     r"UID FETCH \S+ \(UID BODY.PEEK\[2\]<0.7",
     r"UID FETCH .*<786432",
 )
-MADE_ANEW = ("UNSELECT", *LOADING[1:4])
+MADE_ANEW = ("UNSELECT", *LOADING[:3])
 """Where a connection that breaks off is replaced without a word, and the pass goes on in another way."""
 EVERY_COMMAND = (*CONNECTING, *LOOKING, *LOADING, *FILES)
 LOSSES: tuple[What, ...] = ("silence", "half", "close", "reset", "bye")

@@ -377,6 +377,22 @@ class TestGhostsAndPoison:
         (content,) = (await connector.fetch(INBOX, "1000", ["1"], reader.context())).values()
         assert isinstance(content, Gone)
 
+    async def test_a_mail_that_comes_empty_because_it_is_expunged_is_gone_and_not_unreadable(
+        self, server: ScriptedImap, reader: Reader
+    ) -> None:
+        inbox = server.folder("INBOX")
+        inbox.add(mail(1))
+        inbox.add(mail(2))
+
+        def expunged(command: str) -> Sequence[bytes]:
+            inbox.mails[0].listed = False
+            items = command.split(" ", 3)[3]
+            return [b"* 1 FETCH (UID 1 BODY[] NIL)", b"* 2 FETCH (" + fetch_items(inbox.mails[1], items) + b")"]
+
+        server.on("UID FETCH 1:2 (UID BODY.PEEK[])", expunged)
+        arrived = await reader.run_pass()
+        assert texts(arrived) == ["text 2"]
+
     @pytest.mark.parametrize("words", ["NO cannot read it", "NO [SERVERBUG] Internal error occurred.", "BAD what?"])
     @pytest.mark.parametrize("poison", [1, 2, 3])
     async def test_a_mail_the_server_refuses_costs_itself_only(

@@ -90,6 +90,26 @@ class TestScripted:
             assert await waiting == {"INBOX"}
             assert [one.text for one in await reader.run_pass()] == ["text 1"]
 
+    async def test_after_a_hint_its_folder_is_looked_at_without_asking_whether_there_is_anything(
+        self, server: ScriptedImap
+    ) -> None:
+        server.folder("Sent", "\\Sent")
+        async with polled(config_for(server.port, folders=["INBOX", "Sent"])) as (connector, reader):
+            waiting = asyncio.create_task(hint(connector, reader))
+            await until(server.idling, "it is in IDLE")
+            server.folder("INBOX").add(mail(1))
+            server.announce(b"* 1 EXISTS")
+            assert await waiting == {"INBOX"}
+            server.commands.clear()
+            assert [one.text for one in await reader.run_pass()] == ["text 1"]
+            assert [command.partition(" (")[0] for command in server.commands] == [
+                'EXAMINE "INBOX"',
+                "UID SEARCH RETURN",
+                "UID FETCH 1",
+                "UID FETCH 1",
+                'STATUS "Sent"',
+            ]
+
     async def test_the_connection_stays_and_keeps_what_comes_between_two_waits(self, server: ScriptedImap) -> None:
         async with polled(config_for(server.port)) as (connector, reader):
             for number in (1, 2, 3):
