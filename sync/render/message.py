@@ -94,10 +94,9 @@ def render(message: Message, ctx: RenderContext) -> Rendered:
     if message.activity:
         return _render_activity(message, ctx)
     subject, key = _subject(message, ctx)
-    text = _text_of(message, ctx)
-    pieces, left_out = _pieces(text, ctx.max_text_items)
+    blocks, media = _in_place(_text_of(message, ctx), message, ctx)
+    pieces, left_out = _pieces(blocks, ctx.max_text_items)
     footer = "\n".join(_footer(message, ctx, left_out))
-    media = [item for one in message.attachments if (item := _media(one, ctx)) is not None]
     items: list[str | MediaItem] = [subject] if subject else []
     items += pieces
     items += media
@@ -184,12 +183,53 @@ def _mailbox(ctx: RenderContext) -> str:
     return clean_line(ctx.mailbox) or "the mailbox"
 
 
-def _pieces(text: str, max_items: int) -> tuple[list[str], int]:
-    """The text in items, and how many characters are left out."""
+def _in_place(text: str, message: Message, ctx: RenderContext) -> tuple[list[str | MediaItem], list[MediaItem]]:
+    """The text with its pictures between its paragraphs, where their marks (`[photo.png]`) stand on lines of their own,
+    and the files that stand nowhere in it. In a text with more pictures than it may have bubbles they follow it."""
+    blocks: list[str | MediaItem] = []
+    others: list[MediaItem] = []
+    rest = text
+    for one in message.attachments:
+        item = _media(one, ctx)
+        if item is None:
+            continue
+        if not (one.inline and item.is_image and f"[{one.filename}]" in rest):
+            others.append(item)
+            continue
+        before, found, behind = f"\n{rest}\n".partition(f"\n[{one.filename}]\n")
+        if found:
+            blocks += [before.strip("\n").rstrip(), item]
+            rest = behind.strip("\n")
+        else:
+            others.append(item)
+    if sum(isinstance(one, str) for one in blocks) >= max(1, ctx.max_text_items):
+        return [text], [item for one in message.attachments if (item := _media(one, ctx)) is not None]
+    return [one for one in (*blocks, rest) if not isinstance(one, str) or one.strip()], others
+
+
+def _pieces(blocks: list[str | MediaItem], max_items: int) -> tuple[list[str | MediaItem], int]:
+    """The text in items, between them the pictures in it, and how many characters are left out."""
+    items: list[str | MediaItem] = []
+    room, left_out = max(1, max_items), 0
+    for block in blocks:
+        if isinstance(block, MediaItem):
+            items.append(block)
+            continue
+        pieces, more = _split(block, room)
+        items += pieces
+        room -= len(pieces)
+        left_out += more
+    return items, left_out
+
+
+def _split(text: str, max_items: int) -> tuple[list[str], int]:
+    """The text in at most so many items, and how many characters are left out."""
+    if max_items <= 0:
+        return [], len(text)
     if utf16_length(text) <= MAX_TEXT_UNITS:
         return ([text] if text.strip() else []), 0
-    places = list(islice(split_places(text, MAX_TEXT_UNITS), max(1, max_items) + 1))
-    shown = places[: max(1, max_items)]
+    places = list(islice(split_places(text, MAX_TEXT_UNITS), max_items + 1))
+    shown = places[:max_items]
     left_out = len(text) - shown[-1][1] if len(places) > len(shown) else 0
     return [text[start:stop] for start, stop in shown], left_out
 

@@ -23,12 +23,12 @@ def media_items(body: Json) -> list[dict[str, Json]]:
 
 
 def renew_files(body: Json, message: Message, uploads: Mapping[int, str]) -> None:
-    """Puts the present ids (by `Attachment.spooled`) into the request. Its items are in the order of the message's files,
-    some of which may have been left out then; content and hash, which go by names, stay."""
+    """Puts the present ids (by `Attachment.spooled`) into the request. Files of one name are in their order in the
+    message, and some may have been left out then; content and hash, which go by names, stay."""
     waiting = [one for one in message.attachments if one.spooled]
     for item in media_items(body):
-        while waiting:
-            one = waiting.pop(0)
+        for one in waiting:
             if item.get("filename") == clean_line(one.filename):
                 item["id"] = uploads.get(one.spooled, item.get("id"))
+                waiting.remove(one)
                 break

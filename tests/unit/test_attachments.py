@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import quopri
 import random
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -210,6 +212,48 @@ def test_uploaded_files_follow_the_text_and_the_others_are_named() -> None:
         {"file": {"id": "id-8", "filename": "offer.pdf", "mimeType": "application/pdf"}},
         {"text": f"Attachment: link.txt (10 bytes)\nNot brought over: tool.exe (900 bytes): {DANGEROUS}"},
     ]
+
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+CUP = Attachment("cup.png", "image/png", 5000, "4", inline=True, spooled=9)
+BOWL = Attachment("bowl.png", "image/png", 5000, "5", inline=True, spooled=10)
+IDS = {7: "id-7", 8: "id-8", 9: "id-9", 10: "id-10"}
+
+
+def shown(text: str, *files: Attachment, max_text_items: int = 8) -> list[str]:
+    """Texts, and the names of images and files in brackets, one behind another."""
+    ctx = RenderContext(Direction.PARTICIPANT_TO_BUSINESS, "Mail", NOON, uploads=IDS, max_text_items=max_text_items)
+    body = render(Message(text, attachments=files), ctx).body
+    return [
+        str(item.get("text") or next(f"<{one['filename']}>" for one in item.values() if isinstance(one, dict)))
+        for item in items_of(body)  # type: ignore[arg-type]
+    ]
+
+
+def test_pictures_in_the_text_stand_where_it_has_them() -> None:
+    text = "Here is the cup:\n\n[cup.png]\n\nand the bowl:\n[bowl.png]\nThanks [photo.png]"
+    assert shown(text, OFFER, CUP, BOWL, PHOTO) == [
+        *("Here is the cup:", "<cup.png>", "and the bowl:", "<bowl.png>", "Thanks [photo.png]"),
+        *("<offer.pdf>", "<photo.png>"),
+    ]
+    assert shown("[cup.png]", CUP) == ["<cup.png>"]
+
+
+def test_a_text_with_more_pictures_than_bubbles_has_them_behind_it() -> None:
+    text = "a\n[cup.png]\nb\n[bowl.png]\nc"
+    assert shown(text, CUP, BOWL, max_text_items=3) == ["a", "<cup.png>", "b", "<bowl.png>", "c"]
+    assert shown(text, CUP, BOWL, max_text_items=2) == [text, "<cup.png>", "<bowl.png>"]
+
+
+def test_a_picture_that_was_not_taken_leaves_its_mark() -> None:
+    assert shown("see\n[gone.png]", replace(CUP, filename="gone.png", spooled=99))[0] == "see\n[gone.png]"
+
+
+def test_files_in_another_order_than_the_message_s_get_their_new_ids() -> None:
+    message = Message("a\n[cup.png]\nb", attachments=(OFFER, CUP))
+    body = render(message, RenderContext(Direction.PARTICIPANT_TO_BUSINESS, "Mail", NOON, uploads=IDS)).body
+    renew_files(body, message, {8: "new-8", 9: "new-9"})
+    assert [(one["filename"], one["id"]) for one in media_items(body)] == [("cup.png", "new-9"), ("offer.pdf", "new-8")]
 
 
 def test_a_file_that_was_refused_is_named_with_the_reason() -> None:
