@@ -26,7 +26,7 @@ MAILS = 240
 SHOWN_CHARS = 120_000
 """Of a text, what certainly fits into the bubbles of one message."""
 LINE_CHARS = 150
-"""Of a machine's mail, what its one line shows of the text at least."""
+"""Of a machine's mail, what its one line shows of the text at least, with full stops where lines ended."""
 LEFT_OUT = "Quoted text left out: "
 FINAL_ROWS = {"loaded", "skipped", "dead", "gone"}
 
@@ -106,8 +106,7 @@ def wrong_with(mail: Hard, row: Row | None, by_id: dict[str, MessageDump]) -> st
     items = items_of(message)
     texts = [str(item["text"]) for item in items if "text" in item]
     if mail.line:
-        shown = squeezed("".join(texts))
-        begin = squeezed(mail.words[:LINE_CHARS])
+        shown, begin = (squeezed(text).replace(".", "") for text in ("".join(texts), mail.words[:LINE_CHARS]))
         return "" if begin in shown and message["silent"] else f"one line with {begin!r}: {shown[:300]!r}"
     media = {str(as_object(item[kind])["filename"]) for item in items for kind in ("image", "file") if kind in item}
     whole = "\n".join(texts)
