@@ -3,6 +3,7 @@
 python -m bench --list                        what there is
 python -m bench pipeline --rounds 3           one of them; prints its section
 python -m bench --write docs/performance.md   all of them; the page keeps the newest section of each
+python -m bench pipeline scale --share 0.25   with a quarter of the mails and rows; the sections say so
 python -m bench --quick                       tiny sizes: proves that they work, measures nothing
 """
 
@@ -40,6 +41,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--list", action="store_true", help="names and titles")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: proves that they work, measures nothing")
     parser.add_argument("--rounds", type=int, help="how often each contestant takes its turn")
+    parser.add_argument("--share", type=float, default=1.0, help="part of the full numbers of mails and rows")
     parser.add_argument("--cache", type=Path, help="keep large inputs (mails, filled ledgers) in this folder")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the sections into this page")
     options = parser.parse_args(arguments)
@@ -69,7 +71,7 @@ def run_here(name: str, options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix=f"bench-{name}-") as folder:
         Path(folder).chmod(0o755)
         try:
-            found = module.run(Options(Path(folder), options.cache, options.rounds, options.quick))
+            found = module.run(Options(Path(folder), options.cache, options.rounds, options.quick, options.share))
             section: Section = asyncio.run(found) if inspect.iscoroutine(found) else found
         except Missing as missing:
             print(f"    cannot run: {missing}", flush=True)

@@ -41,7 +41,7 @@ NOTES = (
 def run(options: Options) -> Section:
     if not PROGRAM.exists():
         raise Missing("needs Dovecot: apt-get install dovecot-imapd")
-    count = options.pick(20_000, 200)
+    count = options.count(20_000, 200)
     with Dovecot(rawlog=False) as server:
         stat = server.maildir("alice").stat()
         size = fill_maildir(server.maildir("alice"), count, owner=(stat.st_uid, stat.st_gid))

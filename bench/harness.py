@@ -34,13 +34,19 @@ class Missing(Exception):
 class Options:
     """How to run. `folder`: an empty scratch folder, removed afterwards (no spaces, readable by other users' servers).
     `cache`: where large inputs may be kept between runs, or None: then make them in `folder`. `rounds`: how often each
-    contestant takes its turn, or None for what the benchmark thinks right. `quick`: tiny sizes that only prove that the
-    benchmark works."""
+    contestant takes its turn, or None for what the benchmark thinks right. `share`: the part of the full numbers of mails
+    and rows to measure with, which the section then states. `quick`: tiny sizes that only prove that the benchmark
+    works."""
 
     folder: Path
     cache: Path | None = None
     rounds: int | None = None
     quick: bool = False
+    share: float = 1.0
+
+    def count(self, full: int, quick: int) -> int:
+        """How many mails or rows: the share that was asked for of `full`, or `quick` in a quick run."""
+        return quick if self.quick else max(1, round(full * self.share))
 
     def pick(self, full: T, quick: T) -> T:
         """`full`, or `quick` in a quick run."""

@@ -32,17 +32,17 @@ from bench.parts.site import LANES, Site, site
 NAME = "pipeline"
 TITLE = "The whole way: IMAP → ledger → Inbox"
 NOTES = """
-Where the program's CPU goes (threads' own clocks in a run of 10,000 mails, a tenth of them cold): understanding contents
-27 %, which the first loop pays, too; the event loop 37 % (rendering 4; HTTP some 7; hashing and checking what is sent
-and reading the answer 4; choosing the next delivery 2; the rest is tasks, futures and handing work to threads, some ten
-callbacks a message); committing intents and results 14 %; recording 6 %; headers read before contents 4 %; the window
-2 %; contents read back 2 %; start-up 2 %. Beyond the loops' own work it is spread thin. A commit costs 1 to 1.5 ms by itself
-and some 70 µs for the two steps of each delivery, two thirds of it within SQLAlchemy; all threads share one interpreter
-lock, so that wall time follows CPU.
+Where the program's CPU goes (threads' own clocks and a profile by them, a run of 3,000 mails, a tenth of them cold, on a
+busy machine): understanding contents 24 %, which the first loop pays, too; committing intents and results 10 %;
+recording 5 %; contents and small files read back 3.5 %; the window, progress and the rest of the ledger 6 %; starting up
+14 % (2 to 3 % of a run of 20,000); the event loop without that 37 %: HTTP exchanges, 1.9 for each mail, 12; rendering,
+hashing and checking what is sent and reading the answer 5; taking files out of their mails 2, which the first loop
+pays, too; rules about senders 1; the rest is some thirteen callbacks for each mail: tasks, futures, time-outs, and
+handing work to threads. All threads share one interpreter lock, so that wall time follows CPU.
 
-The design that would come closer: the few hot statements handed to the driver as prepared text with plain tuples;
-headers and small contents fetched by one command and understood once; contents passed on in memory as long as the spool
-allows, the ledger's copy being read only after a start; a lane as one long task instead of a task for each delivery; and
+The design that would come closer: a lane as one long task instead of a task, and four futures, for each delivery;
+contents passed on in memory as long as the spool allows, the ledger's copy being read only after a start; answers read
+without httpx's objects around them; headers and small contents fetched by one command and understood once; and
 understanding in a worker process, which lowers no CPU but uses the second core. An Inbox takes 200 requests a minute:
 at that rate the program uses less than one part in a hundred of a core.
 """
@@ -93,7 +93,7 @@ def fsyncs(where: Site, count: int) -> float:
 
 
 def run(options: Options) -> Section:
-    count = options.pick(20_000, 300)
+    count = options.count(20_000, 300)
     rounds = options.turns(3)
     with site(options.folder) as where:
         size = where.fill("alice", count)
@@ -115,8 +115,9 @@ def run(options: Options) -> Section:
         f" Inbox is a stub in a process of its own that answers at once. {LANES} lanes, the budget lifted. {cold:.0%} of the"
         " mails are the first of their customer, which costs three calls more (look for the contact, create it, open the"
         " conversation). Each figure is of a whole process, its start included, to the last recorded answer; medians of"
-        f" {rounds} interleaved rounds. The first loop makes the same calls with the program's own understanding of mail but"
-        " keeps no ledger, no order and reads nothing back; the second understands mail as the standard library does,"
+        f" {rounds} interleaved rounds. The first loop makes the same calls, uploads of files among them, with"
+        " the program's own understanding of mail but keeps no ledger, no order and reads nothing back; the second uploads"
+        " nothing, understands mail as the standard library does,"
         " commits intents and results in groups to SQLite (synchronous=FULL), and makes no calls but sends. Both fetch in"
         f" batches of 200 with imaplib and keep {LANES} requests in flight over hand-written HTTP (bench/parts/loops.py)."
         " fsyncs were counted with strace in a run apart.",

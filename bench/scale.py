@@ -198,7 +198,7 @@ def recording(database: Database, rounds: int) -> Samples:
 
 
 def run(options: Options) -> Section:
-    rows, count = options.pick(10_000_000, 20_000), options.pick(4_000, 60)
+    rows, count = options.count(10_000_000, 20_000), options.pick(4_000, 60)
     rounds = options.turns(3)
     users = tuple(f"user{number}" for number in range(rounds))
     whole: list[list[str]] = []

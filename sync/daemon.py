@@ -21,6 +21,7 @@ from sync.clock import Clock, SystemClock
 from sync.config import LoadedConfig, load
 from sync.control import ControlServer, socket_path
 from sync.errors import InboxSyncError, TemporaryError
+from sync.heap import settle
 from sync.http import HttpClient
 from sync.lease import new_holder
 from sync.ledger import Ledger
@@ -51,6 +52,7 @@ def run(config_path: Path) -> int:
     settings = loaded.settings.daemon
     configure(settings.log_level, settings.log_format)
     keep_secret(loaded.secret_values)
+    settle()
     return asyncio.run(Daemon(loaded).run())
 
 

@@ -264,6 +264,7 @@ class ImapConnector:
         if not uids:
             return contents
         folder = await self._folder(stream.key, ctx)
+        self._recent.clear()  # what was loaded before has given its files by now
         limit_bytes = min(self._config.max_message_bytes or ctx.size_limit_bytes, ctx.size_limit_bytes)
         careful = folder.name in self._careful
         of_epoch, listed = self._sizes.get(folder.name, ("", {}))

@@ -118,6 +118,7 @@ async def _here(
     invocation: Invocation, command: str, args: Mapping[str, Json], on_progress: OnProgress, *, writer: bool
 ) -> object:
     from sync.config import load
+    from sync.heap import settle
     from sync.logs import configure, keep_secret
     from sync.operate import Operator
     from sync.operations import NEEDS_SECRETS, perform
@@ -128,4 +129,5 @@ async def _here(
     only_looks = command == "check" or bool(args.get("dry_run"))
     by_hand = command.startswith(("message_", "source_", "backfill_", "erase"))
     async with Operator.open(loaded, writer=writer, stand_in=only_looks, must_exist=by_hand) as operator:
+        settle()
         return await perform(operator, command, args, on_progress)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from sync.ledger import schema
 from sync.ledger.engine import Database
+from sync.ledger.prepared import ForKeys
 from sync.ledger.repository import Repository, chunks, reads, writes
 
 _A = schema.attachments.c
@@ -26,13 +27,13 @@ SMALL_BYTES = 64 * 1024
 SMALL_OF_A_MESSAGE_BYTES = 256 * 1024
 """…as long as those of one message are no more than this together: so much of each message may be in memory."""
 
-_OF_MESSAGES = (
+_OF_MESSAGES = ForKeys(
     select(_A.id, _A.message_id, _A.bytes, _A.file_id, _A.uploaded_at, _A.renewals, _A.failures, _A.why_not)
     .where(_A.message_id.in_(bindparam("keys", expanding=True)))
     .order_by(_A.id)
 )
-_FIRST_PIECES = select(_B.attachment_id, _B.data).where(
-    _B.attachment_id.in_(bindparam("keys", expanding=True)), _B.number == 0
+_FIRST_PIECES = ForKeys(
+    select(_B.attachment_id, _B.data).where(_B.attachment_id.in_(bindparam("keys", expanding=True)), _B.number == 0)
 )
 
 
@@ -133,9 +134,9 @@ class Attachments(Repository):
 def files_of(tx: Connection, message_ids: Collection[int]) -> dict[int, tuple[Spooled, ...]]:
     """The files of these messages in their order, as a part of the caller's transaction."""
     found: dict[int, list[Spooled]] = {}
-    for some in chunks(sorted(message_ids)):
-        for row in tx.execute(_OF_MESSAGES, {"keys": some}):
-            found.setdefault(row.message_id, []).append(Spooled(*row))
+    for row in _OF_MESSAGES.read(tx, message_ids):
+        one = Spooled(*cast("tuple[int, int, int, str | None, datetime | None, int, int, str]", row))
+        found.setdefault(one.message_id or 0, []).append(one)
     return {message_id: tuple(rows) for message_id, rows in found.items()}
 
 
@@ -150,9 +151,8 @@ def with_small_data(tx: Connection, files: dict[int, tuple[Spooled, ...]]) -> di
                 wanted.append(one.id)
     if not wanted:
         return files
-    data: dict[int, bytes] = {}
-    for some in chunks(wanted):
-        data |= {number: bytes(piece) for number, piece in tx.execute(_FIRST_PIECES, {"keys": some})}
+    pieces = cast("list[tuple[int, bytes]]", _FIRST_PIECES.read(tx, wanted))
+    data = {number: bytes(piece) for number, piece in pieces}
     # the first piece of a file is all of it only if it was written in one
     whole = {one.id: data[one.id] for rows in files.values() for one in rows if len(data.get(one.id, b"")) == one.bytes}
     return {

@@ -11,17 +11,17 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from sqlalchemy import Connection, Row, Update, and_, bindparam, case, func, null, or_, select, update
+from sqlalchemy import Connection, Update, and_, bindparam, case, func, null, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from sync.delivery import Accepted, Change, Intent, Looked, NotWritten, Refused, Settled, Unclear, Uploaded
 from sync.ledger import schema
 from sync.ledger.contents import drop_delivered, keep_for_retry
-from sync.ledger.dialect import Upsert, insert_by, savepoint
+from sync.ledger.dialect import insert_by, savepoint
 from sync.ledger.events import NewEvent, new_event, write_events
-from sync.ledger.repository import chunks
+from sync.ledger.prepared import ForKeys, ManyTimes
 from sync.ledger.rows import LeaseRef
 from sync.ledger.schema import in_state
 from sync.ledger.tallies import Tally
@@ -39,13 +39,31 @@ _A = schema.attachments.c
 Parameters: TypeAlias = dict[str, object]
 
 
+class Before(NamedTuple):
+    """A delivery as it was before a step."""
+
+    id: int
+    message_id: int
+    source_id: int
+    inbox: str
+    arrived_at: datetime
+    state: str
+    reason: str
+    attempt: int
+    conversation_id: str | None
+    subject_key: str
+    holder: str
+    fence: int
+    inbox_message_id: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """A change together with the row it is about, as it was before."""
 
     index: int
     change: Change
-    row: Row[*tuple[object, ...]]
+    row: Before
 
 
 # ---------------------------------------------------------------------------------------------------- statements
@@ -153,41 +171,25 @@ _SETTLED = _guarded(_State.UNKNOWN).values(
 )
 
 
-_STATEMENTS: dict[type, Update] = {
-    Intent: _INTENT,
-    Accepted: _ACCEPTED,
-    NotWritten: _NOT_WRITTEN,
-    Refused: _REFUSED,
-    Unclear: _UNCLEAR,
-    Looked: _LOOKED,
-    Settled: _SETTLED,
+_STATEMENTS: dict[type, ManyTimes] = {
+    Intent: ManyTimes(_INTENT),
+    Accepted: ManyTimes(_ACCEPTED),
+    NotWritten: ManyTimes(_NOT_WRITTEN),
+    Refused: ManyTimes(_REFUSED),
+    Unclear: ManyTimes(_UNCLEAR),
+    Looked: ManyTimes(_LOOKED),
+    Settled: ManyTimes(_SETTLED),
 }
 
 
-_ROWS = (
-    select(
-        _D.id,
-        _D.message_id,
-        _D.source_id,
-        _D.inbox,
-        _D.arrived_at,
-        _D.state,
-        _D.reason,
-        _D.attempt,
-        _D.conversation_id,
-        _D.subject_key,
-        _D.request_hash,
-        _D.holder,
-        _D.fence,
-        _D.inbox_message_id,
-        _D.recheck_at,
-    )
+_ROWS = ForKeys(
+    select(*(_D[name] for name in Before._fields))
     .where(_D.id.in_(bindparam("keys", expanding=True)))
     .order_by(_D.id)
     .with_for_update(key_share=True)
 )
 
-_UPLOADED = (
+_UPLOADED = ManyTimes(
     update(schema.attachments)
     .where(_A.id == bindparam("key"))
     .values(file_id=bindparam("to_file_id"), uploaded_at=bindparam("at"))
@@ -199,7 +201,7 @@ _FAILED = select(_D.message_id).where(
 
 
 @functools.cache
-def _learn(dialect: str) -> Upsert:
+def _learn(dialect: str) -> ManyTimes:
     """What a conversation is known by after a send into it."""
     statement = insert_by(dialect, schema.conversations)
     fresh = statement.excluded
@@ -209,7 +211,7 @@ def _learn(dialect: str) -> Upsert:
         "last_arrived_at": case((newer, fresh.last_arrived_at), else_=_C.last_arrived_at),
         "last_subject_key": fresh.last_subject_key,
     }
-    return statement.on_conflict_do_update(index_elements=["inbox", "conversation_id"], set_=changes)
+    return ManyTimes(statement.on_conflict_do_update(index_elements=["inbox", "conversation_id"], set_=changes))
 
 
 # ---------------------------------------------------------------------------------------------------- the commit
@@ -256,7 +258,7 @@ class Commit:
         named = sorted((key, file_id, one.at) for one in uploads for key, file_id in one.files)
         if named:
             rows = [{"key": key, "to_file_id": file_id, "at": at} for key, file_id, at in named]
-            self._tx.execute(_UPLOADED, rows)
+            _UPLOADED.execute(self._tx, rows)
 
     def _round(self, changes: Sequence[tuple[int, Change]], results: list[bool]) -> None:
         rows = self._rows([one.delivery_id for _, one in changes])
@@ -276,13 +278,11 @@ class Commit:
                 for step in done:
                     results[step.index] = True
 
-    def _rows(self, delivery_ids: Sequence[int]) -> dict[int, Row[*tuple[object, ...]]]:
-        rows: dict[int, Row[*tuple[object, ...]]] = {}
-        for some in chunks(delivery_ids):
-            rows |= {row.id: row for row in self._tx.execute(_ROWS, {"keys": some})}
-        return rows
+    def _rows(self, delivery_ids: Sequence[int]) -> dict[int, Before]:
+        rows = (Before._make(row) for row in _ROWS.read(self._tx, delivery_ids))
+        return {row.id: row for row in rows}
 
-    def _is_done(self, change: Change, row: Row[*tuple[object, ...]]) -> bool:
+    def _is_done(self, change: Change, row: Before) -> bool:
         """Whether our own earlier try of this transaction was committed without our hearing so."""
         if isinstance(change, Intent):
             mine = (row.holder, row.fence) == (self._lease.holder, self._lease.fence)
@@ -306,7 +306,7 @@ class Commit:
         except IntegrityError:
             return [step for step, value in zip(steps, values, strict=True) if self._write_one(statement, value)]
 
-    def _write_one(self, statement: Update, value: Parameters) -> bool:
+    def _write_one(self, statement: ManyTimes, value: Parameters) -> bool:
         try:
             with savepoint(self._tx):
                 self._execute(statement, [value])
@@ -314,8 +314,8 @@ class Commit:
             return False
         return True
 
-    def _execute(self, statement: Update, values: Sequence[Parameters]) -> None:
-        count = self._tx.execute(statement, values).rowcount
+    def _execute(self, statement: ManyTimes, values: Sequence[Parameters]) -> None:
+        count = statement.execute(self._tx, values)
         if count != len(values):
             raise RuntimeError(f"{len(values)} locked deliveries were to change, {count} did")
 
@@ -347,7 +347,7 @@ class Commit:
     # ------------------------------------------------------------------ what follows
 
     def _after(self, steps: Sequence[Step]) -> None:
-        accepted = []
+        accepted: list[tuple[Accepted, Before]] = []
         for step in steps:
             state, reason = _target(step.change)
             row = step.row
@@ -369,8 +369,8 @@ class Commit:
         """A message whose last open delivery was sent may have another that failed."""
         self._kept.update(self._tx.execute(_FAILED, {"keys": sorted(message_ids)}).scalars())
 
-    def _learn_conversations(self, accepted: Sequence[tuple[Accepted, Row[*tuple[object, ...]]]]) -> None:
-        known: dict[tuple[str, str], Parameters] = {}
+    def _learn_conversations(self, accepted: Sequence[tuple[Accepted, Before]]) -> None:
+        known: dict[tuple[str, str | None], Parameters] = {}
         for change, row in accepted:
             known[row.inbox, row.conversation_id] = {
                 "inbox": row.inbox,
@@ -379,9 +379,9 @@ class Commit:
                 "last_arrived_at": row.arrived_at,
                 "last_subject_key": row.subject_key,
             }
-        self._tx.execute(_learn(self._tx.dialect.name), [known[key] for key in sorted(known)])
+        _learn(self._tx.dialect.name).execute(self._tx, [known[key] for key in sorted(known, key=str)])
 
-    def _tell(self, change: Change, row: Row[*tuple[object, ...]]) -> None:
+    def _tell(self, change: Change, row: Before) -> None:
         told = _story(change)
         if told is None:
             return
@@ -402,7 +402,7 @@ class Commit:
 # ---------------------------------------------------------------------------------------------------- per kind
 
 
-def _fits(change: Change, row: Row[*tuple[object, ...]]) -> bool:
+def _fits(change: Change, row: Before) -> bool:
     """Whether a delivery is in the state and the attempt that a change speaks of."""
     if isinstance(change, Intent):
         return bool(row.state == _State.PENDING and row.attempt == change.attempt - 1)

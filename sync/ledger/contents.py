@@ -7,7 +7,7 @@ import functools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from pydantic_core import PydanticSerializationError
 from sqlalchemy import ColumnElement, Connection, Table, bindparam, case, delete, exists, func, select, update
@@ -15,9 +15,10 @@ from typing_extensions import TypedDict
 
 from sync.decide import Dead, Loaded
 from sync.ledger import files, schema
-from sync.ledger.dialect import Upsert, insert_by, insert_into
+from sync.ledger.dialect import insert_by, insert_into
 from sync.ledger.events import NewEvent, new_event, write_events
 from sync.ledger.participants import ParticipantIds, participant_ids
+from sync.ledger.prepared import ForKeys, ManyTimes
 from sync.ledger.rates import Arrival, count_arrivals
 from sync.ledger.repository import chunks
 from sync.ledger.tallies import Tally
@@ -110,12 +111,17 @@ def store_loaded(
     limits = {place.message_id: place.hourly_limit for place, _ in items}
     limited = _hold_what_is_too_much(tx, rows, limits, now)
     if rows:
-        tx.execute(insert_into(tx, schema.deliveries).on_conflict_do_nothing(), [dict(row) for row in rows])
+        _insert_deliveries(tx.dialect.name).execute(tx, rows)
     for row in rows:
         tally.delivery(row["source_id"], row["inbox"], row["state"], row["reason"])
     held = {row["message_id"] for row in rows if row["state"] == DeliveryState.HELD}
     keep_for_retry(tx, held, now, keep_max_bytes)
     return Stored(sum(row["state"] == DeliveryState.PENDING for row in rows) + revived, limited)
+
+
+@functools.cache
+def _insert_deliveries(dialect: str) -> ManyTimes:
+    return ManyTimes(insert_by(dialect, schema.deliveries).on_conflict_do_nothing())
 
 
 def _hold_what_is_too_much(
@@ -235,16 +241,16 @@ def _store_payloads(tx: Connection, items: Sequence[LoadedItem], now: datetime) 
         size = len(content.encode()) + files.spooled_bytes(message)
         rows.append({"message_id": place.message_id, "bytes": size, "content": content})
         contents[place.message_id] = message
-    tx.execute(_store_payload(tx.dialect.name), rows)
+    _store_payload(tx.dialect.name).execute(tx, rows)
     files.adopt(tx, contents, [place.message_id for place, _ in items if not place.is_new])
 
 
 @functools.cache
-def _store_payload(dialect: str) -> Upsert:
+def _store_payload(dialect: str) -> ManyTimes:
     statement = insert_by(dialect, schema.payloads)
     fresh = statement.excluded
     changes = {"bytes": fresh.bytes, "content": fresh.content, "kept_at": None}
-    return statement.on_conflict_do_update(index_elements=["message_id"], set_=changes)
+    return ManyTimes(statement.on_conflict_do_update(index_elements=["message_id"], set_=changes))
 
 
 def content_text(message: Message) -> str:
@@ -286,16 +292,18 @@ def _scrubbed_attachment(attachment: Attachment) -> Attachment:
 # ---------------------------------------------------------------------------------------------------- reading
 
 
-_READ_CONTENTS = select(_P.message_id, _P.content).where(_P.message_id.in_(bindparam("keys", expanding=True)))
+class _Content(NamedTuple):
+    message_id: int
+    content: str
+
+
+_READ_CONTENTS = ForKeys(select(_P.message_id, _P.content).where(_P.message_id.in_(bindparam("keys", expanding=True))))
 
 
 def read_contents(tx: Connection, message_ids: Collection[int]) -> dict[int, Message]:
     """The frozen contents that are still there."""
-    contents: dict[int, Message] = {}
-    for some in chunks(message_ids):
-        rows = tx.execute(_READ_CONTENTS, {"keys": some})
-        contents |= {message_id: message_from_json(content) for message_id, content in rows}
-    return contents
+    rows = (_Content._make(row) for row in _READ_CONTENTS.read(tx, message_ids))
+    return {row.message_id: message_from_json(row.content) for row in rows}
 
 
 def spooled_bytes(tx: Connection) -> int:
@@ -321,15 +329,17 @@ def store_dead(tx: Connection, items: Sequence[DeadItem], now: datetime, max_byt
 # ---------------------------------------------------------------------------------------------------- when all is done
 
 
-_DROP_DELIVERED = delete(schema.payloads).where(
-    _P.message_id.in_(bindparam("keys", expanding=True)),
-    ~exists().where(_D.message_id == _P.message_id, _D.state != DeliveryState.SENT),
+_DROP_DELIVERED = ForKeys(
+    delete(schema.payloads).where(
+        _P.message_id.in_(bindparam("keys", expanding=True)),
+        ~exists().where(_D.message_id == _P.message_id, _D.state != DeliveryState.SENT),
+    )
 )
 
 
 def drop_delivered(tx: Connection, message_ids: Collection[int]) -> int:
     """Removes the contents of messages whose every delivery is sent, with their files. Returns how many it removed."""
-    dropped = sum(tx.execute(_DROP_DELIVERED, {"keys": some}).rowcount for some in chunks(sorted(message_ids)))
+    dropped = _DROP_DELIVERED.execute(tx, message_ids)
     if dropped:
         files.drop_without_content(tx, message_ids)
     return dropped

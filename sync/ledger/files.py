@@ -9,17 +9,20 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, delete, exists, insert, update
 
 from sync.ledger import schema
+from sync.ledger.prepared import ForKeys, ManyTimes
 from sync.ledger.repository import chunks
 from sync.message import Message
 
 _A = schema.attachments.c
 _P = schema.payloads.c
 
-_STORE = insert(schema.attachments).returning(_A.id)
-_STORE_PIECE = insert(schema.attachment_pieces)
-_ADOPT = update(schema.attachments).where(_A.id == bindparam("key")).values(message_id=bindparam("owner"))
-_DROP = delete(schema.attachments).where(
-    _A.message_id.in_(bindparam("keys", expanding=True)), ~exists().where(_P.message_id == _A.message_id)
+_STORE = ManyTimes(insert(schema.attachments).returning(_A.id))
+_STORE_PIECE = ManyTimes(insert(schema.attachment_pieces))
+_ADOPT = ManyTimes(update(schema.attachments).where(_A.id == bindparam("key")).values(message_id=bindparam("owner")))
+_DROP = ForKeys(
+    delete(schema.attachments).where(
+        _A.message_id.in_(bindparam("keys", expanding=True)), ~exists().where(_P.message_id == _A.message_id)
+    )
 )
 
 
@@ -33,10 +36,12 @@ def store(tx: Connection, message_id: int, message: Message, files: Sequence[byt
     if not files:
         return message
     numbers = {}
+    pieces = []
     for place, data in enumerate(files, 1):
         row = {"message_id": message_id, "bytes": len(data), "spooled_at": now}
-        numbers[-place] = number = tx.execute(_STORE, row).scalar_one()
-        tx.execute(_STORE_PIECE, {"attachment_id": number, "number": 0, "data": data})
+        numbers[-place] = number = _STORE.number(tx, row)
+        pieces.append({"attachment_id": number, "number": 0, "data": data})
+    _STORE_PIECE.execute(tx, pieces)
     named = (replace(one, spooled=numbers.get(one.spooled, one.spooled)) for one in message.attachments)
     return replace(message, attachments=tuple(named))
 
@@ -53,10 +58,9 @@ def adopt(tx: Connection, contents: Mapping[int, Message], again: Collection[int
     for some in chunks(sorted(again)):
         tx.execute(delete(schema.attachments).where(_A.message_id.in_(some), _A.id.not_in(sorted(owners))))
     if owners:
-        tx.execute(_ADOPT, [{"key": number, "owner": message_id} for number, message_id in owners.items()])
+        _ADOPT.execute(tx, [{"key": number, "owner": message_id} for number, message_id in owners.items()])
 
 
 def drop_without_content(tx: Connection, message_ids: Collection[int]) -> None:
     """Files of these messages go when the content has gone."""
-    for some in chunks(sorted(message_ids)):
-        tx.execute(_DROP, {"keys": some})
+    _DROP.execute(tx, message_ids)

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from sqlalchemy import Connection, select
 
 from sync.ledger import schema
-from sync.ledger.dialect import Upsert, insert_by
+from sync.ledger.dialect import insert_by
+from sync.ledger.prepared import ManyTimes
 
 MESSAGE = "message"
 DELIVERY = "delivery"
@@ -47,16 +48,15 @@ class Tally:
         rows = [{**key._asdict(), "count": by} for key, by in sorted(self._changes.items()) if by]
         if not rows:
             return
-        tx.execute(_add(tx.dialect.name), rows)
+        _add(tx.dialect.name).execute(tx, rows)
 
 
 @functools.cache
-def _add(dialect: str) -> Upsert:
+def _add(dialect: str) -> ManyTimes:
     statement = insert_by(dialect, schema.tallies)
-    return statement.on_conflict_do_update(
-        index_elements=["source_id", "inbox", "kind", "state", "reason"],
-        set_={"count": _T.count + statement.excluded.count},
-    )
+    changes = {"count": _T.count + statement.excluded.count}
+    keys = ["source_id", "inbox", "kind", "state", "reason"]
+    return ManyTimes(statement.on_conflict_do_update(index_elements=keys, set_=changes))
 
 
 def read_tallies(tx: Connection) -> dict[TallyKey, int]:
