@@ -89,10 +89,10 @@ class RequestTrackerConnector(TicketConnector):
             yield Look((), IdMark(top=start).dump())
 
     async def _look(self, at: IdMark, after: int, ctx: PassContext) -> AsyncIterator[Look]:
-        async for rows in self._service.messages(ctx, after):
+        async for reached, rows in self._service.messages(ctx, after):
             said = [row for row in rows if row.creator.id not in SYSTEM_USERS]
             self._keep(said)
-            at = at.plus(row.id for row in rows)
+            at = at.plus((reached, *(row.id for row in rows)))
             yield Look([Entry(str(row.id), row.created) for row in said], at.dump())
 
     def _keep(self, rows: Sequence[Transaction]) -> None:

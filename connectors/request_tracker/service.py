@@ -54,8 +54,8 @@ class Service:
 
     # -- transactions
 
-    async def messages(self, ctx: PassContext, after: int) -> AsyncIterator[Sequence[Transaction]]:
-        """What was said in transactions with higher numbers, by number, a page at a time.
+    async def messages(self, ctx: PassContext, after: int) -> AsyncIterator[tuple[int, Sequence[Transaction]]]:
+        """What was said in transactions with higher numbers, by number, a page at a time: up to which number, and what.
 
         Where the user may see everything, each page goes on behind the last one's row. Elsewhere RT hides rows after it
         has cut the page: a short or empty page says nothing. Then windows of as many numbers as fit on a page are asked
@@ -66,16 +66,15 @@ class Service:
             if page.total is None and len(page.items) < PAGE:
                 break
             if page.items:
-                yield page.items
                 after = page.items[-1].id
+                yield after, page.items
             if len(page.items) < PAGE:
                 return
         top = await self._top(ctx)
         while after < top:
             page = await self._page(ctx, f"id > {after} AND id <= {after + PAGE}")
-            if page.items:
-                yield page.items
             after += PAGE
+            yield min(after, top), page.items
 
     async def these(self, ctx: PassContext, ids: Iterable[int]) -> dict[int, Transaction]:
         """The transactions with these numbers, of those that can be seen."""

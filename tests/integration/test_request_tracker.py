@@ -132,6 +132,26 @@ async def test_a_user_who_may_not_see_everything_misses_nothing_behind_short_and
     assert [one.text for one in await reader.run_pass()] == ["message 3"]
 
 
+async def test_a_long_stretch_that_a_user_may_not_see_is_walked_through_once(
+    request_tracker: RequestTracker, queue: str
+) -> None:
+    token = user(request_tracker, queue, rights=("SeeQueue", "ShowTicket"), privileged=False)
+    request_tracker.create(ALICE, "Printer", "before", queue=queue)
+    made = connector(request_tracker, queue, token=token)
+    reader = Reader(made)
+    assert [one.text for one in await reader.run_pass()] == ["before"]
+    request_tracker.skip_numbers(2700)  # more windows than a pass looks at without putting its bookmark down
+    request_tracker.create(ALICE, "Printer", "behind", queue=queue)
+    (stream,) = await made.streams(reader.context())
+    halfway = reader.cursors[stream.key]
+    assert await reader.poll(stream, most_batches=1) == [], "the pass was cut short by its deadline"
+    assert reader.cursors[stream.key] != halfway, "and the next one goes on where it ended"
+    assert [one.text for one in await reader.run_pass()] == ["behind"]
+    before = len(reader.batches)
+    assert await reader.run_pass() == []
+    assert len(reader.batches) == before + 1
+
+
 @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Pago_Pago"])
 async def test_the_time_zone_of_the_tokens_user_hides_nothing(
     request_tracker: RequestTracker, queue: str, zone: str

@@ -228,7 +228,8 @@ class RequestTracker:
 
     def skip_numbers(self, count: int) -> None:
         """The next transactions get numbers higher by `count`."""
-        self._sql("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'Transactions'", count)
+        columns, values = "id, ObjectType, ObjectId, Type, Creator, Created", "'RT::System', 1, 'Set', 1, '2020-01-01'"
+        self._sql(f"INSERT INTO Transactions ({columns}) SELECT MAX(id) + ?, {values} FROM Transactions", count)
 
     def _sql(self, statement: str, *values: Json) -> None:
         self.do({"do": "sql", "statement": statement, "values": list(values)})
