@@ -65,7 +65,13 @@ def test_links_lead_to_files_and_headings_that_exist(document: Path) -> None:
     assert not broken
 
 
-CONFIGURATIONS = [(name, block) for name, block in blocks("toml") if "[inbox." in block and "[sources." in block]
+CONFIGURATIONS = [
+    (name, block)
+    for name, block in blocks("toml")
+    if "[inbox." in block
+    and "[sources." in block
+    and name != "docs/connectors/tutorial.md"  # of a connector that is not installed: tests/acceptance/test_tutorial.py
+]
 
 
 def test_the_readme_shows_a_configuration() -> None:
