@@ -63,6 +63,9 @@ lock: $(STAMP)  ## re-make requirements/*.txt from pyproject.toml
 	@printf '%s\n' 'django-helpdesk>=2.6.1,<2.7' djangorestframework 'django<6' | \
 	    $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	    --generate-hashes --no-header --upgrade --output-file requirements/django-helpdesk.txt -
+	@printf '%s\n' 'roundup>=2.6,<2.7' | \
+	    $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+	    --generate-hashes --no-header --upgrade --output-file requirements/roundup.txt -
 
 build: $(STAMP)  ## the wheel and the source archive, in dist/
 	@$(BIN)/python -m build --no-isolation --outdir dist
