@@ -18,7 +18,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PYTEST_ADDOPTS INBOX_SYNC_CONFIG
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check generate servers soak bench lock build clean
+.PHONY: help demo test check generate servers soak bench lock audit sbom build clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,15 @@ lock: $(STAMP)  ## re-make requirements/*.txt from pyproject.toml
 	@printf '%s\n' 'roundup>=2.6,<2.7' | \
 	    $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	    --generate-hashes --no-header --upgrade --output-file requirements/roundup.txt -
+
+audit: $(STAMP)  ## known vulnerabilities of what is locked (asks the advisory service at pypi.org, and says so if it cannot)
+	@tools/audit $(BIN) $(LOCK)
+
+sbom: $(STAMP)  ## what is installed, as CycloneDX JSON, in dist/sbom.cdx.json (offline)
+	@mkdir -p dist
+	@$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-format JSON \
+	    --output-file dist/sbom.cdx.json $(BIN)/python
+	@echo "dist/sbom.cdx.json"
 
 build: $(STAMP)  ## the wheel and the source archive, in dist/
 	@$(BIN)/python -m build --no-isolation --outdir dist
