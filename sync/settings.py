@@ -112,6 +112,10 @@ class WebSettings(_Model):
     """How long a login holds."""
 
 
+LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+"""What a password may be sent to without TLS."""
+
+
 class AlertSettings(_Model):
     """`[alerts]`: telling you once when something stops working, and once when it is well again."""
 
@@ -150,6 +154,8 @@ class AlertSettings(_Model):
     def _complete(self) -> Self:
         if self.mail_to and not self.mail_from:
             raise ValueError("mail_to needs mail_from")
+        if self.smtp_password is not None and self.smtp_tls == "none" and self.smtp_host not in LOCAL_HOSTS:
+            raise ValueError('the password would travel readable: set smtp_tls = "starttls" or "tls"')
         return self
 
 

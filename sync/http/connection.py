@@ -51,6 +51,16 @@ class _Sent:
 _NOTHING_SENT: Final = _Sent("", b"", (), 0, framed=False)
 
 
+def is_public(address: str) -> bool:
+    """Whether it is an address of the public network; what is no address is not."""
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return (mapped or found).is_global
+
+
 class Connection(asyncio.Protocol):
     """One connection: at most one exchange at a time. After any failure it is aborted and never used again."""
 
@@ -157,12 +167,7 @@ class Connection(asyncio.Protocol):
     def peer_is_public(self) -> bool:
         """Whether the other end has an address of the public network: not this machine, not one behind a router."""
         peer = self._transport.get_extra_info("peername")
-        try:
-            address = ip_address(str(peer[0]).partition("%")[0])
-        except (TypeError, IndexError, ValueError):
-            return False
-        mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-        return (mapped or address).is_global
+        return bool(peer) and is_public(str(peer[0]))
 
     async def write(self, request: httpx.Request, evidence: Evidence, timeout_seconds: float | None) -> None:
         """Writes the request. Returns early when an answer or a close arrives first; reading tells which. Raises

@@ -18,7 +18,7 @@ from typing import Final, TypeAlias
 import h11
 import httpx
 
-from sync.http.connection import Connection
+from sync.http.connection import Connection, is_public
 from sync.http.exchange import Evidence, Phase
 from sync.http.plain import Plain
 
@@ -192,12 +192,15 @@ class WireTransport(httpx.AsyncBaseTransport):
         url = request.url
         host = url.raw_host.decode("ascii")  # the IDNA form, as certificates name it
         origin = (url.scheme, host, url.port or (443 if url.scheme == "https" else 80))
+        public_only = bool(request.extensions.get(PUBLIC_ONLY_EXTENSION))
+        if public_only and _is_private_by_name(host):  # not even connected to; other names are looked at when they are
+            raise PrivateAddress("a private address")
         pool = self._pools.get(origin)
         if pool is None:
             pool = self._pools[origin] = _Pool(origin, self._context, self._max_connections)
         connection = await pool.take(evidence, timeout.get("pool"), timeout.get("connect"))
         try:
-            if request.extensions.get(PUBLIC_ONLY_EXTENSION) and not connection.peer_is_public:
+            if public_only and not connection.peer_is_public:
                 raise PrivateAddress("a private address")  # noqa: TRY301  the connection goes, as after every failure
             answer = await self._write_and_read(connection, request, evidence, timeout)
         except BaseException:
@@ -250,6 +253,10 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_private_by_name(host: str) -> bool:
+    return host == "localhost" or host.endswith(".localhost") or (_is_address(host) and not is_public(host))
 
 
 def _idle_seconds(headers: Iterable[tuple[bytes, bytes]]) -> float:
