@@ -18,7 +18,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PYTEST_ADDOPTS INBOX_SYNC_CONFIG
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check generate servers soak bench lock audit sbom build clean
+.PHONY: help demo test check generate servers soak bench lock audit sbom build deb clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,8 @@ bench: $(STAMP)  ## speed, as ratios within one run, into docs/performance.md (A
 lock: $(STAMP)  ## re-make requirements/*.txt from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --group dev \
 	    --generate-hashes --no-header --upgrade --output-file $(LOCK) pyproject.toml
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --constraint $(LOCK) \
+	    --generate-hashes --no-header --output-file requirements/runtime.txt pyproject.toml
 	@echo 'uv>=0.9,<1' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	    --generate-hashes --no-header --upgrade --output-file requirements/uv.txt -
 	@printf '%s\n' 'django-helpdesk>=2.6.1,<2.7' djangorestframework 'django<6' | \
@@ -67,7 +69,7 @@ lock: $(STAMP)  ## re-make requirements/*.txt from pyproject.toml
 	    $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	    --generate-hashes --no-header --upgrade --output-file requirements/roundup.txt -
 
-audit: $(STAMP)  ## known vulnerabilities of what is locked (asks the advisory service at pypi.org, and says so if it cannot)
+audit: $(STAMP)  ## known vulnerabilities of what is locked (asks PyPI's advisory service, and says so if it cannot)
 	@tools/audit $(BIN) $(LOCK)
 
 sbom: $(STAMP)  ## what is installed, as CycloneDX JSON, in dist/sbom.cdx.json (offline)
@@ -78,6 +80,9 @@ sbom: $(STAMP)  ## what is installed, as CycloneDX JSON, in dist/sbom.cdx.json (
 
 build: $(STAMP)  ## the wheel and the source archive, in dist/
 	@$(BIN)/python -m build --no-isolation --outdir dist
+
+deb: $(STAMP)  ## a Debian package of the program and its locked libraries, in dist/
+	@tools/deb
 
 clean:  ## removes everything that was built, .venv too
 	@rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov

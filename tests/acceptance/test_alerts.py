@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from email import message_from_bytes
 from email.message import Message
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.harness import wait_for
 from tests.acceptance.small import Small, small_site
+from tests.servers.hook import Hook
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -27,43 +27,6 @@ QUICK = 'after_seconds = "300ms"\nwell_after_seconds = "300ms"\ntimeout_seconds 
 def small(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Small]:
     with small_site(tmp_path, tmp_path_factory) as made:
         yield made
-
-
-class Hook:
-    """What was posted, and how often the heartbeat came."""
-
-    def __init__(self) -> None:
-        self.posted: list[dict[str, str]] = []
-        self.beats = 0
-        self.status = 200
-        hook = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                hook.beats += 1
-                self._answer(200)
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if hook.status == 200:
-                    hook.posted.append(body)
-                self._answer(hook.status)
-
-            def _answer(self, status: int) -> None:
-                self.send_response(status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the library's name
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/secret-path"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 @pytest.fixture

@@ -363,13 +363,23 @@ class Dovecot:
             self._own_folder(self.folder / "mail" / user / "Maildir")
             if self._rawlog:
                 self._own_folder(self.folder / "mail" / user / "dovecot.rawlog")
+        self._write_users()
+        self._root = root
+
+    def set_password(self, user: str, password: str) -> None:
+        """From now on; whoever is signed in with the old one is thrown out."""
+        self.users[user] = password
+        self._write_users()
+        self.doveadm("auth", "cache", "flush")
+        self.doveadm("kick", user)
+
+    def _write_users(self) -> None:
         lines = (
             f"{user}:{{PLAIN.b64}}{base64.b64encode(password.encode()).decode()}:{self._owner.pw_uid}:"
             f"{self._owner.pw_gid}::{self.folder}/mail/{user}::\n"
             for user, password in self.users.items()
         )
         (self.folder / "users").write_text("".join(lines))
-        self._root = root
 
     def _oauth(self) -> str:
         (self.folder / "oauth2.conf").write_text(
