@@ -190,9 +190,13 @@ def _zone(line: ContentLine) -> str:
 
 
 def _days(start: date, end: date | None) -> str:
-    """Whole days: DTEND is the first day that does not belong to it."""
+    """Whole days: DTEND is the first day that does not belong to it; a time of day in it, which should not be there
+    (RFC 5545, section 3.8.2.2), belongs to the last one."""
     try:
-        last = start if end is None else end - timedelta(days=1)
+        if isinstance(end, datetime):
+            last = (end - timedelta(minutes=1)).date()
+        else:
+            last = start if end is None else end - timedelta(days=1)
     except OverflowError:
         last = start
     return f"{_day(start)}, all day" if last <= start else f"{_day(start)} to {_day(last)}"

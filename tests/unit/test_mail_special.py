@@ -193,6 +193,10 @@ def test_an_invitation_without_an_event_is_none() -> None:
             "Friday 2 January 2026, 09:00 (A/B) to 12:00 (C/D)",
         ),
         ("DTSTART:20260102T090000", "DTEND:20250101T000000", "Friday 2 January 2026, 09:00"),
+        ("DTSTART;VALUE=DATE:20260102", "DTEND:20260103T000000", "Friday 2 January 2026, all day"),
+        ("DTSTART;VALUE=DATE:20260102", "DTEND:20260103T180000Z", "Friday 2 January 2026 to Saturday 3 January 2026"),
+        ("DTSTART;VALUE=DATE:00010101", "DTEND:00010101T000000", "Monday 1 January 0001, all day"),
+        ("DTSTART:20260102T090000", "DTEND;VALUE=DATE:20260103", "Friday 2 January 2026, 09:00"),
     ],
 )
 def test_an_invitation_says_when(start: str, end: str, when: str) -> None:

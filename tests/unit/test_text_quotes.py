@@ -18,6 +18,7 @@ from sync.text.signature import signature_start
 from tests.growth import assert_linear
 
 ATTRIBUTION = "On Mon, May 6, 2024 at 10:30 AM Shop <support@shop.example> wrote:"
+CONTAINER = '<div id="mail-editor-reference-message-container">'
 GMAIL = (
     '<div dir="ltr">Thanks</div><br><div class="gmail_quote"><div class="gmail_attr">'
     "On some day somebody wrote<br></div>"
@@ -55,6 +56,12 @@ def test_forwards_are_known_by_their_subject(subject: str) -> None:
 def test_markup_tells_what_no_word_tells() -> None:
     reply = read_html(GMAIL)
     assert (reply.text, reply.removed_lines) == ("Thanks", 2)
+
+
+@pytest.mark.parametrize("quoted", ["&nbsp;", "<p>&nbsp;</p><p>From: Shop</p><p>Your order</p>", "<br>", "&gt;"])
+def test_a_quote_may_begin_with_a_line_of_nothing_but_a_blank(quoted: str) -> None:
+    """Outlook's container for the earlier message often does."""
+    assert read_html(f"<p>Yes, please.</p>{CONTAINER}{quoted}</div>").text.rstrip() == "Yes, please."
 
 
 def test_marks_leave_the_layout_alone() -> None:
@@ -228,6 +235,17 @@ def test_whatever_the_markup_the_whole_text_stays_the_same(pieces: list[str]) ->
     html = "".join(pieces)
     reply = read_html(html)
     assert reply.original == html_to_text(html)
+    assert bool(reply.text.strip()) is bool(reply.original.strip())
+
+
+BLANKS = ["&nbsp;", "&emsp;", "&#8206;", "<p>", "</p>", "&gt; ", "&gt;", "On Monday, 1 May 2026 Jo wrote:", "From: a"]
+MARKUP = [CONTAINER, "<div class=gmail_quote>", "<div class=gmail_attr>", "<blockquote type=cite>", "</blockquote>"]
+
+
+@settings(max_examples=150)
+@given(st.lists(st.sampled_from([*BLANKS, *MARKUP, "</div>", "<br>", "a"]), max_size=12))
+def test_whatever_is_blank_in_the_markup_words_stay(pieces: list[str]) -> None:
+    reply = read_html("".join(pieces))
     assert bool(reply.text.strip()) is bool(reply.original.strip())
 
 

@@ -100,6 +100,8 @@ def plain(line: str) -> str:
 
 def may_end_attribution(line: str) -> bool:
     """A quick look at a line's end: can an attribution end here? Most lines say no."""
+    if not line:
+        return False
     end = line[-1]
     if end in ":：-" or (end == "e" and line.endswith(" wrote")):
         return True

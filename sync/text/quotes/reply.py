@@ -179,7 +179,9 @@ class _Scanner:
 
     def _marked(self, index: int, first: int) -> int | None:
         lines, quoted = self.document.lines, self.document.quoted
-        if mark_of(lines[index].lstrip("> ") or lines[self._next_line(index)].lstrip("> ")) is Mark.FORWARD:
+        following = self._next_line(index)
+        first_words = lines[index].lstrip("> ") or (lines[following].lstrip("> ") if following < len(lines) else "")
+        if mark_of(first_words) is Mark.FORWARD:
             return None
         line = lines[index].strip()
         if len(line) <= MAX_FRAGMENT_CHARS and self.tried < MAX_TRIED and may_end_attribution(line):
