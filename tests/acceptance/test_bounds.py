@@ -4,9 +4,12 @@ somebody else chose."""
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
+import socket
 import stat
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,7 +20,10 @@ from sync.errors import MessageError
 from sync.message import Attachment
 from sync.testing import make_context
 from sync.testing.service import Answer, ScriptedService
+from sync.web.server import HEAD_MAX_BYTES, REQUESTS_MAX
+from tests.acceptance.harness import page_port, wait_for
 from tests.acceptance.small import Small, small_site
+from tests.acceptance.test_web import Visitor
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,6 +51,25 @@ def test_everything_the_program_makes_is_for_its_owner_only_whatever_the_umask(s
     names = {path.name for path in made}
     assert names >= {"ledger.db", "ledger.db-wal", "ledger.db.lock", "ledger.db.sock", "copy.db"}
     assert {path.name: oct(stat.S_IMODE(path.stat().st_mode)) for path in made} == dict.fromkeys(names, "0o600")
+    assert daemon.stop() == 0
+
+
+def test_the_page_bounds_what_one_request_may_hold_and_how_many_there_are_at_once(small: Small) -> None:
+    small.configure(daemon='[web]\nlisten = "127.0.0.1:0"')
+    daemon = small.start()
+    port = page_port(daemon)
+    with closing(socket.create_connection(("127.0.0.1", port), 10)) as endless:
+        endless.sendall(b"GET /healthz HTTP/1.1\r\nX-Long: ")
+        endless.sendall(b"x" * (8 * HEAD_MAX_BYTES))
+        assert b" 400 " in endless.recv(1000), "a head without an end is refused"
+    with contextlib.ExitStack() as held:
+        for _ in range(REQUESTS_MAX):
+            one = held.enter_context(closing(socket.create_connection(("127.0.0.1", port), 10)))
+            one.sendall(b"GET /healthz HTTP/1.1\r\n")
+        wait_for(lambda: Visitor(port).ask("/healthz")[0] == 503, "one more is refused", 20)
+    wait_for(lambda: Visitor(port).ask("/healthz")[0] == 200, "it answers again", 20)
+    small.put("T000001")
+    small.wait_sent("T000001")
     assert daemon.stop() == 0
 
 
