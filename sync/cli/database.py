@@ -84,6 +84,21 @@ def move(
     _show_copied(copied, f'now write [ledger] url = "{copied.target}" (with its password)', as_json=as_json)
 
 
+@database.command("vacuum")
+def vacuum(context: typer.Context, as_json: AsJson = False) -> None:
+    """Give the room of forgotten rows in a SQLite file back to the disk. Stop the daemon first."""
+    from datetime import UTC, datetime
+
+    from sync.config import load_core
+    from sync.ledger import migrate
+
+    before, after = migrate.vacuum(load_core(invocation_of(context).config_path).ledger, datetime.now(UTC))
+    if as_json:
+        print_json({"bytes_before": before, "bytes_after": after})
+    else:
+        typer.echo(f"{before:,} bytes before, {after:,} now")
+
+
 def _counting(*, as_json: bool) -> Callable[[str, int], None]:
     """Tells each table that has arrived, since a large ledger takes minutes."""
     return lambda name, rows: None if as_json else typer.echo(f"{rows:>12,} {name}")

@@ -151,6 +151,41 @@ def current(settings: LedgerSettings) -> SchemaState:
         database.close()
 
 
+def vacuum(settings: LedgerSettings, now: datetime) -> tuple[int, int]:
+    """`db vacuum`: gives the room of forgotten rows in a SQLite file back to the disk. Bytes of the file before and
+    after. Nobody else may be at work with it. Raises LedgerError; on PostgreSQL too, which does it by itself."""
+    database = Database(settings)
+    if database.path is None:
+        database.close()
+        raise LedgerError(
+            f"{database.label} needs no vacuum: PostgreSQL does it by itself",
+            code="ledger.vacuum",
+            next_step="nothing; see autovacuum in its manual",
+        )
+    lock = WriterLock(database.path)
+    try:
+        check_sqlite_file(database.path, writer=False)
+        lock.take(now)
+        require_current(database)
+        before = database.path.stat().st_size
+        connection = database.engine.raw_connection()  # VACUUM runs outside of transactions
+        try:
+            connection.cursor().execute("VACUUM")
+            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            raise LedgerError(
+                f"{database.path} cannot be made smaller: {error}",
+                code="ledger.vacuum",
+                next_step="make room for a second copy of the ledger on its disk; nothing was changed",
+            ) from error
+        finally:
+            connection.close()
+        return before, database.path.stat().st_size
+    finally:
+        lock.release()
+        database.close()
+
+
 def backup_sqlite(database: Database, target: Path) -> Path:
     """A consistent copy of a SQLite ledger beside it, readable by its owner only. Raises LedgerError."""
     try:

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from sync.errors import LedgerError
-from sync.ledger import Ledger, copying, schema
+from sync.ledger import Ledger, copying, migrate, schema
 from sync.ledger.copying import Copied
 from sync.ledger.engine import Database
 from sync.settings import LedgerSettings
@@ -181,3 +181,22 @@ def test_a_backup_that_fails_leaves_no_half_copy(place: Place, tmp_path: Path) -
     with pytest.raises(LedgerError):
         copying.backup(place.settings, target, datetime.now(UTC), lambda _name, _rows: None)
     assert not target.exists()
+
+
+def test_a_vacuum_makes_a_sqlite_file_smaller_and_keeps_everything(place: Place) -> None:
+    fill(place)
+    if place.kind == "postgresql":
+        with pytest.raises(LedgerError, match="by itself"):
+            migrate.vacuum(place.settings, NOON)
+        return
+    numbers = "WITH RECURSIVE n(v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM n WHERE v < 500) SELECT v FROM n"
+    place.run(f"INSERT INTO meta (key, value) SELECT 'filler ' || v, hex(zeroblob(2000)) FROM ({numbers})")
+    place.run("DELETE FROM meta")
+    before = everything(place.settings)
+    was, became = migrate.vacuum(place.settings, NOON)
+    assert became < was / 2
+    assert everything(place.settings) == before
+    place.open()
+    with pytest.raises(LedgerError) as refused:
+        migrate.vacuum(place.settings, NOON)
+    assert refused.value.code == "ledger.locked"
