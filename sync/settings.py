@@ -302,7 +302,7 @@ class SourceSettings(_Model):
     """Signatures, "Sent from my phone" and legal notices at the end of a message: `keep` or `remove` them."""
     edits: Literal["record", "note"] = "record"
     """What was edited at its service after it was delivered: `record` keeps that in the ledger, `note` also shows the new
-    words as one silent line. An edit before the delivery is delivered in any case."""
+    words as one silent line. An edit before the delivery is delivered in any case, and what was made internal is not."""
     auto_replies: TreatmentName = "activity"
     """Out-of-office notes and other answers of programs: `deliver` them like a customer's mail, show them as an
     `activity` (one silent line), or `skip` them with the reason in the ledger."""

@@ -18,11 +18,15 @@
 | delivery | unknown           | settled          | pending, held |
 | message  | skipped(duplicate) | took over       | found    |
 | message  | skipped(before horizon, too old) | backfilled | found, skipped |
+| message  | skipped(internal, vanished) | shown  | found    |
+| delivery | pending, held     | rule             | skipped  |
 | both     | dead, skipped, held, gone | retry    | pending (delivery), found or loaded (message) |
 | both     | any not final, held | drop           | skipped  |
 
 `pending → refused` is a delivery whose participant or attachment could not be resolved, before any send.
 A backfill judges anew what was skipped for its age only: it is found, or skipped for another reason.
+`pending, held → rule` is a message that its service takes back before it is delivered (made internal, redacted to
+nothing), and `shown` one that it shows later: edits are judged as new messages are.
 A duplicate takes over when the message it repeats turns out to be gone before it was loaded.
 A delivery is created as held when its participant sent too many within an hour (`participant_messages_per_hour`), or
 when the address in From is not the sender's (`unverified_senders`).
@@ -75,6 +79,7 @@ class Event(StrEnum):
     SETTLED = "settled"
     TOOK_OVER = "took_over"
     BACKFILLED = "backfilled"
+    SHOWN = "shown"
     RETRY = "retry"
     DROP = "drop"
 
@@ -123,6 +128,7 @@ MESSAGE_MOVES: dict[tuple[MessageState | None, Event], frozenset[MessageState]] 
     (_M.FOUND, Event.UNREADABLE): frozenset({_M.DEAD}),
     (_M.SKIPPED, Event.TOOK_OVER): frozenset({_M.FOUND}),
     (_M.SKIPPED, Event.BACKFILLED): frozenset({_M.FOUND, _M.SKIPPED}),
+    (_M.SKIPPED, Event.SHOWN): frozenset({_M.FOUND}),
     (_M.DEAD, Event.RETRY): frozenset({_M.FOUND, _M.LOADED}),
     (_M.SKIPPED, Event.RETRY): frozenset({_M.FOUND, _M.LOADED}),
     (_M.GONE, Event.RETRY): frozenset({_M.FOUND}),
@@ -135,6 +141,8 @@ DELIVERY_MOVES: dict[tuple[DeliveryState | None, Event], frozenset[DeliveryState
     (None, Event.CREATED): frozenset({_D.PENDING, _D.HELD}),
     (_D.PENDING, Event.INTENT): frozenset({_D.SENDING}),
     (_D.PENDING, Event.REFUSED): frozenset({_D.PENDING, _D.DEAD}),
+    (_D.PENDING, Event.RULE): frozenset({_D.SKIPPED}),
+    (_D.HELD, Event.RULE): frozenset({_D.SKIPPED}),
     (_D.SENDING, Event.ACCEPTED): frozenset({_D.SENT}),
     (_D.SENDING, Event.NOT_WRITTEN): frozenset({_D.PENDING}),
     (_D.SENDING, Event.REFUSED): frozenset({_D.PENDING, _D.DEAD}),

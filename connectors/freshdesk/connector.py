@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from sync.connector import ConnectorConfig, ConnectorInfo, Finding, PassContext, Severity
 from sync.errors import AuthError, MessageError
 from sync.kit.rest import BasicAuth, Budget, RestClient, by_link, moving_window
-from sync.kit.tickets import ByTickets, Entry, Person, Said, Ticket, version_of
+from sync.kit.tickets import ByTickets, Entry, Person, Said, Ticket, taken_back, version_of
 from sync.mail.address import split_addresses
 from sync.message import Attachment
 
@@ -107,13 +107,17 @@ class FreshdeskConnector(ByTickets[TicketRow]):
                 return ()
             row = whole.data
         entries = [self._first(row)]
+        internal: dict[str, datetime] = {}
         async for one in self._conversations(ticket.id, ctx):
             said = await self._said(row, one, ctx)
             # Of the text alone: addresses of pictures in `body` change by themselves.
             version = version_of(one.body_text)
-            name = f"{one.id}{INTERNAL if said.is_internal else ''}"
-            entries.append(Entry(self.place(row.id, name), one.created_at, said, version))
-        return entries
+            place = self.place(row.id, one.id)
+            if said.is_internal:
+                internal[place] = one.created_at
+                place += INTERNAL
+            entries.append(Entry(place, one.created_at, said, version))
+        return [*entries, *await taken_back(internal, ctx)]
 
     async def _conversations(self, ticket_id: str, ctx: PassContext) -> AsyncIterator[Conversation]:
         path, params = f"tickets/{ticket_id}/conversations", {"per_page": PAGE_ROWS}

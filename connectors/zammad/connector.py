@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from sync.connector import ConnectorConfig, ConnectorInfo, Finding, PassContext, Severity
 from sync.errors import MessageError
 from sync.kit.rest import Budget, RestClient, StaticAuth
-from sync.kit.tickets import HORIZON_MARGIN, ByTickets, Entry, Look, Ticket
+from sync.kit.tickets import HORIZON_MARGIN, ByTickets, Entry, Look, Ticket, taken_back
 from sync.message import Attachment, Gone, Json
 
 from .config import ZammadConfig
@@ -20,6 +20,8 @@ from .shapes import MERGED, Article, TicketRow, User
 
 INTERNAL = "-internal"
 """Ends the ids of internal articles."""
+PUBLIC = "public"
+"""The version of the others: nothing else about an article can be changed."""
 READS = "the permission ticket.agent, and read access to the groups"
 ADMIN = 'the permission admin, or set read_by = "tickets"'
 
@@ -91,7 +93,7 @@ class ZammadConnector(ByTickets[TicketRow]):
             ticket = tickets.get(one.ticket_id)
             if ticket is not None or not is_new:
                 entries += await self._entry(ticket, one, ctx)
-        return entries
+        return [*entries, *await taken_back(_public_places(articles), ctx)]
 
     async def ticket(self, ticket_id: str, ctx: PassContext) -> Ticket[TicketRow] | None:
         """One ticket."""
@@ -104,10 +106,11 @@ class ZammadConnector(ByTickets[TicketRow]):
         """The articles. A ticket that was deleted meanwhile has none."""
         path = f"ticket_articles/by_ticket/{ticket.id}"
         got = await self.client.find(ctx, path, list[Article], {"expand": "true"}, needs=READS)
+        articles = [] if got is None else got.value
         entries: list[Entry] = []
-        for one in () if got is None else got.value:
+        for one in articles:
             entries += await self._entry(ticket.data, one, ctx)
-        return entries
+        return [*entries, *await taken_back(_public_places(articles), ctx)]
 
     async def _entry(self, ticket: TicketRow | None, one: Article, ctx: PassContext) -> list[Entry]:
         """The entry, if somebody said it."""
@@ -115,7 +118,7 @@ class ZammadConnector(ByTickets[TicketRow]):
         if one.sender == "System" or left_by_merge:
             return []
         said = None if ticket is None else await said_of(ticket, one, self._people, ctx)
-        return [Entry(_name(one), one.created_at, said)]
+        return [Entry(_name(one), one.created_at, said, version="" if one.internal else PUBLIC)]
 
     async def load(self, ids: Sequence[str], ctx: PassContext) -> Mapping[str, Entry | Gone]:
         """These articles, wherever they are now."""
@@ -172,6 +175,10 @@ def _name(one: Article) -> str:
     """The id of a message: an internal article has another than the same one after it was made visible, which is all that
     can be changed about an article, and makes it a message."""
     return f"{one.id}{INTERNAL if one.internal else ''}"
+
+
+def _public_places(articles: Sequence[Article]) -> dict[str, datetime]:
+    return {str(one.id): one.created_at for one in articles if one.internal}
 
 
 def _ticket(row: TicketRow) -> Ticket[TicketRow]:

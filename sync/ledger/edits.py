@@ -1,6 +1,7 @@
 """Messages that their service changed after they were recorded (docs/design/0012-rest-kit.md, "Versions").
 
-Before anything of a message was sent its content is exchanged. The attempt of each delivery is counted up with it: a
+What is not to be delivered any more, in its new version, is withdrawn as far as it waits (`sync.ledger.withdrawals`).
+Else, before anything of a message was sent, its content is exchanged. The attempt of each delivery is counted up with it: a
 send that is being prepared from the old content fails at its intent, as if another process had been faster, and is
 prepared anew. Afterwards the edit is recorded, and told as a message of its own where the source's settings say so.
 """
@@ -13,13 +14,15 @@ from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from sync.decide import Loaded, Seen
+from sync.decide import Loaded, Seen, Skip
 from sync.ledger import files, schema
 from sync.ledger.contents import content_text
 from sync.ledger.events import new_event, write_events
 from sync.ledger.repository import chunks
+from sync.ledger.tallies import Tally
 from sync.ledger.types import key_text
-from sync.states import DeliveryState, MessageState
+from sync.ledger.withdrawals import UNSENT, show_again, withdraw
+from sync.states import DeliveryState, MessageState, Reason
 
 _D = schema.deliveries.c
 _M = schema.messages.c
@@ -28,7 +31,7 @@ _C = schema.payloads.c
 
 EDITED = "Edited message"
 """The words of the activity that tells an edit."""
-_UNSENT = frozenset({DeliveryState.PENDING, DeliveryState.HELD, DeliveryState.DEAD, DeliveryState.SKIPPED})
+WITHDRAWN = "its service took it back before it was delivered, and it is not delivered"
 
 _NEW_VERSION = (
     update(schema.messages)
@@ -71,39 +74,70 @@ def replaceable(
             query = query.with_for_update(of=schema.deliveries, key_share=True)
         for row in tx.execute(query):
             found.setdefault(row.message_id, set()).add((row.kind, row.value))
-            if row.frozen or row.state not in _UNSENT:
+            if row.frozen or row.state not in UNSENT:
                 sent.add(row.message_id)
     return {message_id: frozenset(people) for message_id, people in found.items() if message_id not in sent}
 
 
-def record_edits(tx: Connection, inbox: str, edits: Sequence[Edit], now: datetime, *, tell: bool) -> list[Seen]:
-    """Exchanges contents, records what came too late. Returns the messages that tell of those, if `tell`."""
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """What came of edits: messages that tell of those that came too late, and messages that are to be delivered after
+    all (`found` again)."""
+
+    told: tuple[Seen, ...] = ()
+    shown: frozenset[int] = frozenset()
+
+
+def record_edits(
+    tx: Connection, inbox: str, edits: Sequence[Edit], tally: Tally, now: datetime, *, tell: bool
+) -> Edited:
+    """Withdraws, exchanges contents, records what came too late, and tells of it if `tell`."""
     if not edits:
-        return []
+        return Edited()
     tx.execute(_NEW_VERSION, [{"key": one.message_id, "to_version": one.seen.version, "at": now} for one in edits])
-    changed = [one for one in edits if one.old and one.state == MessageState.LOADED]
-    open_ones = replaceable(tx, [one.message_id for one in changed], lock=True) if changed else {}
+    loaded = [one for one in edits if one.state == MessageState.LOADED]
+    unwanted = {one.message_id: why for one in loaded if (why := _why_not(one)) is not None}
+    withdrawn = withdraw(tx, unwanted, tally, now)
+    changed = [one for one in loaded if one.old or one.message_id in withdrawn]
+    kept = [one.message_id for one in changed if one.message_id not in unwanted]
+    open_ones = replaceable(tx, kept, lock=True) if kept else {}
     fresh = {
         one.message_id: one.seen.content
         for one in changed
         if isinstance(one.seen.content, Loaded) and _people(one.seen.content) == open_ones.get(one.message_id)
     }
     _exchange(tx, fresh, now)
+    shown = show_again(tx, [one.message_id for one in edits if _is_wanted_now(one)], tally, now)
+    outcomes = {one.message_id: _outcome(one, fresh, open_ones) for one in changed}
+    outcomes |= {key: f"{WITHDRAWN}: {unwanted[key].detail}" for key in withdrawn}
+    outcomes |= dict.fromkeys(shown, "it had been left out, was edited at its service, and is judged anew")
     write_events(
         tx,
         [
-            new_event(
-                "message.edited",
-                now,
-                inbox=inbox,
-                message_id=one.message_id,
-                detail={"outcome": _outcome(one, fresh, open_ones)},
-            )
-            for one in changed
+            new_event("message.edited", now, inbox=inbox, message_id=key, detail={"outcome": outcome})
+            for key, outcome in outcomes.items()
         ],
     )
-    late = [one for one in changed if one.message_id not in open_ones]
-    return [told for one in late if tell and (told := _telling(one.seen, now)) is not None]
+    late = [one for one in changed if one.message_id not in open_ones and one.message_id not in unwanted]
+    told = (_telling(one.seen, now) for one in late) if tell else ()
+    return Edited(tuple(one for one in told if one is not None), shown)
+
+
+def _why_not(edit: Edit) -> Skip | None:
+    """Why a message is not to be delivered any more."""
+    content = edit.seen.content
+    if isinstance(content, Skip):
+        return content
+    if edit.old and isinstance(content, Loaded) and not content.message.text.strip():
+        return None if content.message.attachments else Skip(Reason.VANISHED, "its words were taken out at its service")
+    return None
+
+
+def _is_wanted_now(edit: Edit) -> bool:
+    """Whether a message that was left out may be one that is to be delivered."""
+    if edit.state != MessageState.SKIPPED or not edit.old or edit.seen.skip is not None:
+        return False
+    return edit.seen.content is None or (isinstance(edit.seen.content, Loaded) and _why_not(edit) is None)
 
 
 def _exchange(tx: Connection, fresh: Mapping[int, Loaded], now: datetime) -> None:

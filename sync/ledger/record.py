@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -149,7 +149,7 @@ class Recording:
         known = known_places(self._tx, self._view.stream_id, self._view.epoch, [one.external_id for one in seen])
         fresh = known.split(seen)
         repeated = len(seen) - len(fresh)
-        fresh += self._tellings(known.edits(seen))
+        fresh += self._tellings(known, known.edits(seen))
         self._insert_all(fresh)
         stored = store_loaded(
             self._tx,
@@ -327,22 +327,29 @@ class Recording:
 
     # ------------------------------------------------------------------ known places
 
-    def _tellings(self, edits: Sequence[Edit]) -> list[Seen]:
+    def _tellings(self, known: Known, edits: Sequence[Edit]) -> list[Seen]:
         """What is new because known messages were edited."""
-        told = record_edits(self._tx, self._view.inbox, edits, self._now, tell=self._view.tell_edits)
-        if not told:
-            return []
         view = self._view
-        return known_places(self._tx, view.stream_id, view.epoch, [one.external_id for one in told]).split(told)
+        edited = record_edits(self._tx, view.inbox, edits, self._tally, self._now, tell=view.tell_edits)
+        self._found_again(known, edited.shown)
+        if not edited.told:
+            return []
+        return known_places(self._tx, view.stream_id, view.epoch, [one.external_id for one in edited.told]).split(
+            edited.told
+        )
+
+    @staticmethod
+    def _found_again(known: Known, message_ids: Collection[int]) -> None:
+        for key, (message_id, _state, version) in known.places.items():
+            if message_id in message_ids:
+                known.places[key] = (message_id, MessageState.FOUND, version)
 
     def _revive(self, known: Known, seen: Sequence[Seen]) -> None:
         """Rows that only a backfill brings in are judged anew."""
         keys = {key_text(one.external_id): one for one in seen}
         asked = {place[0]: keys[key] for key, place in known.places.items() if place[1] == MessageState.SKIPPED}
         found = revive(self._tx, self._view, asked, find_aged(self._tx, list(asked)), self._tally, self._now)
-        for key, (message_id, _state, version) in known.places.items():
-            if message_id in found:
-                known.places[key] = (message_id, MessageState.FOUND, version)
+        self._found_again(known, found)
 
     def _fill_known(self, known: Known, seen: Sequence[Seen]) -> Stored:
         """Rows that were found earlier without content, and have it now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -87,3 +88,54 @@ async def test_an_article_that_is_made_visible_in_zammad_is_delivered(ledger: Le
         service.publish(note, internal=False, at=LATER)
         assert (await polled.run_pass()).error is None
         assert waiting(ledger) == ["help", "we are at it"]
+
+
+@pytest.mark.parametrize("read_by", ["tickets", "articles"])
+async def test_an_answer_that_is_made_internal_in_zammad_before_its_delivery_does_not_reach_the_customer(
+    ledger: Ledger, read_by: Literal["tickets", "articles"]
+) -> None:
+    with ScriptedZammad() as service:
+        world = ZammadWorld(service, read_by)
+        polled = poller(world.connector(), ledger)
+        ticket = world.open("help", BEGAN)
+        answer = service.article(ticket, "he is a fool", at=BEGAN, sender="Agent", kind="note", internal=False)
+        assert (await polled.run_pass()).error is None
+        assert waiting(ledger) == ["help", "he is a fool"]
+        service.publish(answer, internal=True, at=LATER)
+        assert (await polled.run_pass()).error is None
+        assert waiting(ledger) == ["help"]
+        service.publish(answer, internal=False, at=LATER + timedelta(minutes=1))
+        for _pass in ("finds it", "loads it"):
+            assert (await polled.run_pass()).error is None
+        assert waiting(ledger) == ["help", "he is a fool"]
+
+
+async def test_a_public_note_that_is_made_private_in_freshdesk_before_its_delivery_is_not_delivered(
+    ledger: Ledger,
+) -> None:
+    with ScriptedFreshdesk() as service:
+        world = FreshdeskWorld(service)
+        polled = poller(world.connector(), ledger)
+        ticket = world.open("help", BEGAN)
+        note = service.conversation(ticket, service.agent, "he is a fool", at=BEGAN, source=NOTE)
+        assert (await polled.run_pass()).error is None
+        note.private = True
+        service.touch(ticket, LATER)
+        assert (await polled.run_pass()).error is None
+        assert waiting(ledger) == ["help"]
+
+
+async def test_a_public_comment_that_is_made_internal_in_zendesk_before_its_delivery_is_not_delivered(
+    ledger: Ledger,
+) -> None:
+    with ScriptedZendesk() as service:
+        world = ZendeskWorld(service)
+        polled = poller(world.connector(), ledger)
+        ticket = world.open("help", BEGAN)
+        answer = service.comment(ticket, service.agent, "he is a fool", at=BEGAN)
+        assert (await polled.run_pass()).error is None
+        assert waiting(ledger) == ["help", "he is a fool"]
+        answer.public = False
+        service.touch(ticket, LATER)
+        assert (await polled.run_pass()).error is None
+        assert waiting(ledger) == ["help"]

@@ -19,7 +19,19 @@ from sync.connector import (
     StreamRole,
 )
 from sync.errors import InboxSyncError, MessageError, TemporaryError
-from sync.message import Attachment, Batch, Content, FingerprintParts, Found, Gone, Json, LeftOut, Listed, Message
+from sync.message import (
+    Attachment,
+    Batch,
+    Content,
+    FingerprintParts,
+    Found,
+    Gone,
+    Json,
+    LeaveOut,
+    LeftOut,
+    Listed,
+    Message,
+)
 
 from .said import Said, TicketSettings, message_of
 
@@ -29,6 +41,8 @@ QUIET_LOOKS = 25
 """Looks without news after which the bookmark is put down all the same."""
 MAX_PAUSES = 10
 """In a row, in a listing, without anything new between them."""
+TAKEN_BACK = "internal"
+"""The version of a public message that was made internal."""
 KNOWN_AT_ONCE = 1000
 """Ids that the ledger is asked about in one question."""
 
@@ -54,6 +68,15 @@ class Look:
 
     entries: Sequence[Entry]
     mark: Json
+
+
+async def taken_back(places: Mapping[str, datetime], ctx: PassContext) -> list[Entry]:
+    """For services in which a message gets another id when it is made internal: `places` are the ids under which internal
+    messages would be public, with their times. Those that the ledger has were public; what of them waits to be delivered
+    is left out."""
+    known = await ctx.known("", list(places)) if places else frozenset[str]()
+    why = LeftOut(LeaveOut.INTERNAL, "it was made internal at its service")
+    return [Entry(one, at, why, version=TAKEN_BACK) for one, at in places.items() if one in known]
 
 
 class TicketConnector(ABC):
