@@ -6,6 +6,7 @@ import binascii
 import re
 
 _NOT_BASE64 = bytes(code for code in range(256) if not (chr(code).isalnum() and code < 128) and code not in b"+/=")
+_SPOILT = bytes(ord("A") if code in _NOT_BASE64 else code for code in range(256))
 _PLAIN_WORDS = re.compile(rb"[A-Za-z]{1,30} [A-Za-z]{1,30} [A-Za-z]{1,30}")
 _BASE64_LINES = re.compile(rb"(?:[ \t]*[A-Za-z0-9+/]{2,}={0,2}[ \t]*\r?\n)+")
 _UU_BEGIN = re.compile(rb"^begin [0-7]{3,4} [^\r\n]*\r?\n", re.MULTILINE)
@@ -45,9 +46,28 @@ def _base64(data: bytes) -> tuple[bytes, bool]:
         return _base64_beside_words(data)
     body = letters.rstrip(b"=")
     if b"=" not in body:
-        return _quads(body), foreign == 0 and len(body) % 4 != 1
+        intact = foreign == 0 and len(body) % 4 != 1
+        by_lines = b"" if foreign == 0 and len(letters) % 4 == 0 else _by_lines(data)
+        return by_lines or _quads(body), intact
     pieces = body.split(b"=", MAX_BASE64_SEGMENTS)  # padding in the middle: several encoded pieces in a row
     return b"".join(_quads(piece.replace(b"=", b"")) for piece in pieces), False
+
+
+def _by_lines(data: bytes) -> bytes:
+    """Damaged base64 read line by line, so that a letter that was lost or spoilt costs its line and not all that follows.
+    Empty where most lines, being no whole groups of four letters, say nothing without those above."""
+    lines = [line.strip() for line in data.split(b"\n")]
+    if sum(len(line) % 4 == 0 for line in lines) * 4 < len(lines) * 3:
+        return b""
+    return b"".join(_damaged_line(line) for line in lines)
+
+
+def _damaged_line(line: bytes) -> bytes:
+    """A letter that was spoilt keeps its place; where the length says that one was lost or added, it has none."""
+    spoilt = line.translate(None, _NOT_BASE64) != line
+    if spoilt and len(line) % 4 == 0:
+        line = line.translate(_SPOILT)
+    return _quads(line.translate(None, _NOT_BASE64).rstrip(b"="))
 
 
 def _base64_beside_words(data: bytes) -> tuple[bytes, bool]:

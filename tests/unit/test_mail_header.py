@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import time
 from datetime import UTC, datetime
@@ -188,6 +189,23 @@ def test_bytes_that_fit_no_charset_still_give_text() -> None:
 )
 def test_transfer_encodings_keep_what_can_be_decoded(data: bytes, encoding: str, decoded: bytes) -> None:
     assert decode_transfer(data, encoding)[0] == decoded
+
+
+@pytest.mark.parametrize("spoil", [b"", b"\x7f", b"Q", b"!Q", b"<p hidden>"])
+def test_a_letter_lost_spoilt_or_added_in_base64_costs_its_line_and_not_what_follows(spoil: bytes) -> None:
+    words = b"".join(b"%04d " % number for number in range(400))
+    encoded = base64.encodebytes(words)
+    for place in (5, 100, 900):
+        decoded, _ = decode_transfer(encoded[:place] + spoil + encoded[place + 1 :], "base64")
+        kept = sum(b"%04d " % number in decoded for number in range(400))
+        assert kept >= 400 - 57 // 5 - 1, (place, kept)  # a line holds 57 bytes
+
+
+def test_base64_whose_lines_are_no_whole_groups_is_read_as_one_stream() -> None:
+    encoded = base64.b64encode(b"Hello, " * 90)
+    lines = b"\n".join(encoded[at : at + 75] for at in range(0, len(encoded), 75))
+    assert decode_transfer(lines.rstrip(b"="), "base64") == (b"Hello, " * 90, True)
+    assert decode_transfer(lines.replace(b"\n", b" \n!", 1), "base64") == (b"Hello, " * 90, False)
 
 
 def test_vendor_characters_in_iso_2022_jp_are_read() -> None:
