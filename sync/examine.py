@@ -23,8 +23,9 @@ from sync.tokens import LedgerTokenStore
 
 log = structlog.get_logger()
 
-CHECK_SECONDS = 60.0
-"""How long one inbox or source may take to be checked."""
+CHECK_SECONDS = 90.0
+"""How long one inbox or source may take to be checked. Connectors wait a minute (`read_timeout_seconds`), and then know
+better what to say of a silent service."""
 
 About: TypeAlias = Literal["configuration", "ledger", "daemon", "inbox", "source"]
 

@@ -7,8 +7,8 @@ about it stands in the source's settings; here both meet. Pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from sync.decide import Hold, Judgement, Skip
@@ -18,11 +18,15 @@ from sync.mail.machine import MachineRules, MailClass, Verdict, classify_message
 from sync.message import Message, Participant, ParticipantKind
 from sync.settings import ParticipantRule, SourceSettings
 from sync.states import Reason
+from sync.text.clean import clean_line
 
 UNVERIFIED_CODE = "sender.unverified"
 MAX_DETAIL_CHARS = 300
 MAX_LINES_READ = 500
 """Lines of a text in which a rule looks for its label: forms put their fields first."""
+
+MAX_FORM_NAME_CHARS = 100
+"""A longer line of a form is no name."""
 
 WEAK_RULES = frozenset({"null_return_path", "suppressed_answers", "precedence"})
 """Rules that people's mail may meet, too: what they find is shown silently where the policy is to skip."""
@@ -71,7 +75,8 @@ class CustomerRule:
     """Which mails are somebody else's words, and where that person stands in them.
 
     All that is set has to hold: `senders` are addresses of From, `list_id` a part of List-Id, `header` a header that has
-    to be there. The person stands in the header `use_header` or behind the label `use_line` at the beginning of a line.
+    to be there. The person stands in the header `use_header` or behind the label `use_line` at the beginning of a line;
+    the name, where it does not stand beside the address, behind the label `name_line`.
     """
 
     senders: OwnAddresses = field(default_factory=lambda: OwnAddresses(()))
@@ -79,6 +84,7 @@ class CustomerRule:
     header: str = ""
     use_header: str = ""
     use_line: str = ""
+    name_line: str = ""
 
     def matches(self, message: Message) -> bool:
         """Whether the rule is about this mail."""
@@ -91,11 +97,17 @@ class CustomerRule:
 
     def customer(self, message: Message, whole_text: str) -> Participant | None:
         """The person, if the mail names one."""
+        found = self._addressee(message, whole_text)
+        if found is None or found.name or not self.name_line:
+            return found
+        return replace(found, name=_name_behind(whole_text, self.name_line))
+
+    def _addressee(self, message: Message, whole_text: str) -> Participant | None:
         if self.use_header:
             values = [value for name, value in message.headers if name == self.use_header.lower()]
             found = [one for value in values for one in parse_addresses(value.encode("utf-8", "replace"))[0]]
             return found[0] if found else None
-        return _behind_label(whole_text, self.use_line)
+        return _address_behind(whole_text, self.use_line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +187,9 @@ def sender_rules(settings: SourceSettings, own: OwnAddresses) -> SenderRules:
 
 
 def _customer_rule(rule: ParticipantRule) -> CustomerRule:
-    return CustomerRule(OwnAddresses(rule.sender), rule.list_id, rule.header, rule.use_header, rule.use_line)
+    return CustomerRule(
+        OwnAddresses(rule.sender), rule.list_id, rule.header, rule.use_header, rule.use_line, rule.name_line
+    )
 
 
 def _detail(verdict: Verdict) -> str:
@@ -183,8 +197,27 @@ def _detail(verdict: Verdict) -> str:
     return f"{verdict.rule}: {verdict.evidence}"[:MAX_DETAIL_CHARS]
 
 
-def _behind_label(text: str, label: str) -> Participant | None:
-    """The address behind a label at the beginning of a line, or on the next line that is not empty."""
+def _address_behind(text: str, label: str) -> Participant | None:
+    """The first address behind a label."""
+    for value in _behind(text, label):
+        match = _ADDRESS.search(value)
+        address = "" if match is None else normalise_address(match.group().strip("."))
+        if address:
+            return Participant(ParticipantKind.EMAIL, address)
+    return None
+
+
+def _name_behind(text: str, label: str) -> str:
+    """What stands behind a label, if it can be somebody's name."""
+    for value in _behind(text, label):
+        name = clean_line(value.partition(" | ")[0]).strip("'\"")
+        if 0 < len(name) <= MAX_FORM_NAME_CHARS and not any(sign in name for sign in "@:<>"):
+            return name
+    return ""
+
+
+def _behind(text: str, label: str) -> Iterator[str]:
+    """What stands behind a label at the beginning of a line, or on the next line that is not empty."""
     lines: Sequence[str] = text.split("\n", MAX_LINES_READ)[:MAX_LINES_READ]
     wanted = label.strip().rstrip(":：").casefold()
     for number, line in enumerate(lines):
@@ -195,10 +228,4 @@ def _behind_label(text: str, label: str) -> Participant | None:
         if between is None:
             continue
         rest = start[between.end() :].strip(_MARKS)
-        if not rest:
-            rest = next((later for later in lines[number + 1 :] if later.strip()), "")
-        match = _ADDRESS.search(rest)
-        value = "" if match is None else normalise_address(match.group().strip("."))
-        if value:
-            return Participant(ParticipantKind.EMAIL, value)
-    return None
+        yield rest or next((later for later in lines[number + 1 :] if later.strip()), "")

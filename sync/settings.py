@@ -266,13 +266,15 @@ class ParticipantRule(_Model):
     """The header that names the customer, as in "Reply-To" or "X-Original-From"."""
     use_line: str = ""
     """The label of the line of the text that names the customer, as in "E-mail" for `E-mail: jo@example.com`."""
+    name_line: str = "Name"
+    """The label of the line with the customer's name, where it does not stand beside the address; "" for none."""
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
         if not (self.sender or self.list_id or self.header):
-            raise ValueError("says no mails: give sender, list_id or header")
+            raise ValueError("does not say which mails it is about: give sender, list_id or header")
         if bool(self.use_header) == bool(self.use_line.strip(" :")):
-            raise ValueError("says not where the customer stands: give either use_header or use_line")
+            raise ValueError("does not say where the customer stands: give either use_header or use_line")
         return self
 
 
@@ -326,7 +328,8 @@ class SourceSettings(_Model):
     """Senders that are never taken for programs, `*` stands for anything."""
     participant_rules: tuple[ParticipantRule, ...] = ()
     """Contact forms and lists that write for somebody else: tables [[sources.NAME.participant_rules]] with sender, list_id
-    or header (which mails) and use_header or use_line (where the customer stands). Without a rule it is From."""
+    or header (which mails), use_header or use_line (where the customer stands) and name_line (the label of the name's
+    line). Without a rule it is From."""
     trusted_authserv_id: Names = ()
     """Names of your own receiving mail servers in the header Authentication-Results, as in "mx.example.com"; what others
     write there is not believed. "-" is Microsoft 365. Empty: senders are not verified."""

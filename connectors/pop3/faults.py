@@ -158,10 +158,11 @@ def _tls(error: ssl.SSLError, config: Pop3Config, where: str) -> InboxSyncError:
 
 def _network(error: Exception, config: Pop3Config, where: str) -> InboxSyncError:
     if isinstance(error, TimeoutError):
+        hint = "" if config.tls is Tls.IMPLICIT else " Check port and tls: a server that waits for TLS says nothing."
         return TemporaryError(
             f"{where} did not answer in time.",
             code="pop3.timeout",
-            next_step="It is tried again; check host, port, tls and firewall if it stays.",
+            next_step=f"It is tried again; check host, port and firewall if it stays.{hint}",
         )
     if isinstance(error, socket.gaierror | UnicodeError):
         return TemporaryError(

@@ -64,7 +64,8 @@ def own_address(pattern: str) -> str:
     """An address or a pattern with `*`, such as `*@shop.example.com`."""
     text = pattern.strip()
     if "@" not in text:
-        domain = text.lstrip("*.") or "example.com"
+        domain = "" if " " in text else text.lstrip("*.")
+        domain = domain or "example.com"
         return f'"{pattern}" is no address: write the whole address, or "*@{domain}" for all of a domain'
     if not _ADDRESS.fullmatch(text):
         return f'"{pattern}" is no address: write it bare, as in "support@example.com"'

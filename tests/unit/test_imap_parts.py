@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from connectors.imap.answers import (
     Part,
@@ -29,7 +29,11 @@ from connectors.imap.folders import Folder, find_folder, near_names
 from connectors.imap.uids import UidRanges, uid_set
 from connectors.imap.utf7 import decode_folder_name, encode_folder_name
 from connectors.imap.wire import Refused
+from connectors.pop3.config import Pop3Config
+from connectors.pop3.faults import Stage as Pop3Stage
+from connectors.pop3.faults import translate as translate_pop3
 from sync.errors import AuthError, ConfigError, InboxSyncError, TemporaryError
+from sync.examine import CHECK_SECONDS
 from sync.kit.tls import Tls
 
 PASSWORD = "s3cret-word"
@@ -362,6 +366,17 @@ class TestFaults:
     def test_the_networks_failures_have_names(self, error: Exception, kind: type[InboxSyncError], code: str) -> None:
         meaning = translate(error, CONFIG, Stage.CONNECT)
         assert (type(meaning), meaning.code) == (kind, code)
+
+    @pytest.mark.parametrize(("tls", "is_told"), [("starttls", True), ("none", True), ("implicit", False)])
+    def test_a_silent_server_may_wait_for_tls_and_check_waits_long_enough_to_say_so(
+        self, tls: str, is_told: bool
+    ) -> None:
+        config = CONFIG.model_copy(update={"tls": Tls(tls)})
+        pop3 = Pop3Config(host="127.0.0.1", username="u", password=SecretStr(PASSWORD), tls=Tls(tls))
+        error = TimeoutError("timed out")
+        for meaning in (translate(error, config, Stage.CONNECT), translate_pop3(error, pop3, Pop3Stage.CONNECT)):
+            assert ("waits for TLS" in meaning.next_step) is is_told
+        assert max(config.read_timeout_seconds, pop3.read_timeout_seconds) < CHECK_SECONDS
 
     def test_a_server_that_echoes_the_password_does_not_leak_it(self) -> None:
         said = f"[AUTHENTICATIONFAILED] support@example.com/{PASSWORD} is wrong\x1b[2J" + "x" * 1000

@@ -100,6 +100,32 @@ def test_a_form_s_mail_is_from_whom_a_line_of_its_text_names(text: str) -> None:
     assert who(verdict) == ["ann@example.com"]
 
 
+@pytest.mark.parametrize(
+    ("text", "rule", "name"),
+    [
+        ("Name: Ann Example\r\nE-mail: ann@example.com", {}, "Ann Example"),
+        ("E-mail: ann@example.com\r\n*Name:*\r\n\r\nAnn Example\r\n", {}, "Ann Example"),
+        ("Your name | Ann Example\r\nE-mail | ann@example.com", {"name_line": "Your name"}, "Ann Example"),
+        ("Name: Ann Example | Phone: 12\r\nE-mail: ann@example.com", {}, "Ann Example"),
+        ("Name: Ann Example\r\nE-mail: ann@example.com", {"name_line": ""}, ""),
+        ("Name:\r\nE-mail: ann@example.com", {}, ""),
+        ("Name: http://evil.example\r\nE-mail: ann@example.com", {}, ""),
+        (f"Name: {'x' * 101}\r\nE-mail: ann@example.com", {}, ""),
+        ("Names: of plants\r\nE-mail: ann@example.com", {}, ""),
+    ],
+)
+def test_a_form_s_customer_has_the_name_that_stands_in_the_form(text: str, rule: dict[str, str], name: str) -> None:
+    form = {"sender": ["form@shop.example"], "use_line": "E-mail", **rule}
+    verdict = loaded(mail(text=text, sender="Our form <form@shop.example>"), rules(participant_rules=[form]))
+    assert verdict.participants == (Participant(ParticipantKind.EMAIL, "ann@example.com", name),)
+
+
+def test_a_name_beside_the_address_is_the_one_that_counts() -> None:
+    header, text = "Reply-To: Ann <ann@example.com>", "Name: Somebody else"
+    verdict = loaded(mail(header, text=text, sender="form@shop.example"), rules(participant_rules=[FORM]))
+    assert verdict.participants[0].name == "Ann"
+
+
 def test_a_form_that_names_nobody_is_from_the_form() -> None:
     assert who(loaded(mail(sender="form@shop.example"), rules(participant_rules=[FORM]))) == ["form@shop.example"]
 
