@@ -21,7 +21,7 @@ from sync.connector import Connector, Fetches, Http, PassContext, Stream
 from sync.decide import Seen, backoff_seconds
 from sync.errors import AuthError, ConfigError, InboxSyncError, MessageError, TemporaryError
 from sync.fetch import Fetcher, abort, has_files, is_about_messages, see_found, with_content
-from sync.ledger import LeaseLost, LeaseRef, Ledger, Mark, PassEnd, SourceRow, StreamRow, View
+from sync.ledger import EditedIds, LeaseLost, LeaseRef, Ledger, Mark, PassEnd, SourceRow, StreamRow, View
 from sync.mail.address import OwnAddresses
 from sync.message import Batch, Content, Found
 from sync.passes import FIRST_LOAD_WAIT_SECONDS, MAX_BACKOFF_SECONDS, PassReport, PassTerms
@@ -237,19 +237,23 @@ class Poller:
         verdicts: Sequence[str] | None = None
         if seen and isinstance(self.connector, Fetches):
             verdicts = await self.ledger.call(self.ledger.messages.judge, view, seen)
-            wanted = await self._new_without_content(seen, verdicts, edited, report)
+            wanted = await self._new_without_content(seen, verdicts, edited.all, report)
             contents: Mapping[str, Content] = {}
             try:
                 contents = await self.fetcher.fetch(stream, epoch, [one.external_id for one in wanted], ctx)
             except (TemporaryError, MessageError) as error:
                 failure = error
             report.fetched += len(contents)
+            missed = {one.external_id for one in seen if one.content is None} & edited.all - contents.keys()
             seen = [with_content(one, contents.get(one.external_id), rules) for one in seen]
+            seen = [_unedited(one) if one.external_id in missed else one for one in seen]
         count = len(seen)
         if any(has_files(one) for one in seen):
             if verdicts is None:
                 verdicts = await self.ledger.call(self.ledger.messages.judge, view, seen)
-            seen = await self._with_files(stream, zip(seen, verdicts, strict=True), edited, (epoch, ctx), report)
+            loading = (epoch, ctx)
+            judged = zip(seen, verdicts, strict=True)
+            seen = await self._with_files(stream, judged, edited.exchangeable, loading, report)
         if mark is not None and len(seen) < count:
             mark = replace(mark, partial=True)
         recorded = await self.ledger.call(
@@ -274,12 +278,12 @@ class Poller:
                 raise failure
         return len(seen) == count
 
-    async def _edited(self, view: View, seen: Sequence[Seen]) -> frozenset[str]:
-        """The known ones that were edited at their service, of which nothing was delivered yet."""
+    async def _edited(self, view: View, seen: Sequence[Seen]) -> EditedIds:
+        """The known ones that were edited at their service, as far as their new content is wanted."""
         versioned = [one for one in seen if one.version]
         if not versioned:
-            return frozenset()
-        return await self.ledger.call(self.ledger.messages.exchangeable, view, versioned)
+            return EditedIds()
+        return await self.ledger.call(self.ledger.messages.edited, view, versioned)
 
     async def _with_files(
         self,
@@ -304,7 +308,8 @@ class Poller:
                 report.spool_full = report.spool_full or error.code == SPOOL_FULL
                 if error.code == SPOOL_FULL and not isinstance(self.connector, Fetches):
                     break
-                done.append(replace(one, content=None))
+                without = replace(one, content=None)
+                done.append(_unedited(without) if one.external_id in edited else without)
                 if error.code != SPOOL_FULL:
                     log.warning("message.files_not_loaded", source=self.name, id=one.external_id, code=error.code)
         return done
@@ -416,3 +421,9 @@ class Poller:
         wait = backoff_seconds(failures, self.settings.every, max(self.settings.every, MAX_BACKOFF_SECONDS))
         asked = error.retry_after_seconds if isinstance(error, TemporaryError) else None
         return max(wait, asked or 0.0)
+
+
+def _unedited(one: Seen) -> Seen:
+    """An edited message whose new content could not be had now, as if its edit had not been seen: the next look sees it
+    again."""
+    return replace(one, version="")

@@ -8,7 +8,7 @@ migrate         bringing a database to the present revision (`inbox-sync db …`
 from sync.ledger.attachments import Spooled
 from sync.ledger.engine import process_name
 from sync.ledger.ledger import Ledger
-from sync.ledger.messages import ToSend
+from sync.ledger.messages import EditedIds, ToSend
 from sync.ledger.migrate import SchemaState
 from sync.ledger.rows import (
     Backfill,
@@ -47,6 +47,7 @@ __all__ = [
     "BackfillItem",
     "BackfillTerms",
     "DeliveryRow",
+    "EditedIds",
     "EventRow",
     "Fault",
     "FoundRow",

@@ -31,6 +31,7 @@ from sync.ledger.settle import settle
 from sync.ledger.tallies import Tally
 from sync.ledger.types import key_text
 from sync.message import Message
+from sync.states import MessageState
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,20 @@ class ToSend:
 
     message: Message
     files: tuple[Spooled, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EditedIds:
+    """Edited messages whose new content is of use: to be delivered in place of the old one, or to be told of because the
+    old one was delivered."""
+
+    exchangeable: frozenset[str] = frozenset()
+    to_tell: frozenset[str] = frozenset()
+
+    @property
+    def all(self) -> frozenset[str]:
+        """Both."""
+        return self.exchangeable | self.to_tell
 
 
 class Messages(Repository):
@@ -64,12 +79,16 @@ class Messages(Repository):
         return {one: places[key][2] for one in ids if (key := key_text(one)) in places}
 
     @reads
-    def exchangeable(self, tx: Connection, view: View, seen: Sequence[Seen]) -> frozenset[str]:
-        """The ids of those that are known in another version, and whose content an edit may still exchange."""
+    def edited(self, tx: Connection, view: View, seen: Sequence[Seen]) -> EditedIds:
+        """Which of these are known in another version, and their new content is of use."""
         known = record.known_places(tx, view.stream_id, view.epoch, [one.external_id for one in seen])
-        edits = [one for one in known.edits(seen) if one.old]
+        edits = [one for one in known.edits(seen) if one.old and one.state == MessageState.LOADED]
         still = replaceable(tx, [one.message_id for one in edits])
-        return frozenset(one.seen.external_id for one in edits if one.message_id in still)
+        late = [one for one in edits if one.message_id not in still] if view.tell_edits else []
+        return EditedIds(
+            frozenset(one.seen.external_id for one in edits if one.message_id in still),
+            frozenset(one.seen.external_id for one in late),
+        )
 
     @reads
     def judge(self, tx: Connection, view: View, seen: Sequence[Seen]) -> tuple[Preview, ...]:

@@ -18,6 +18,7 @@ import json as jsonlib
 import re
 import socket
 import struct
+import sys
 import threading
 import time
 from collections import deque
@@ -287,8 +288,11 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.service = service
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that goes away is part of the play."""
+    def handle_error(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
+        """A client that goes away is part of the play. A route that fails is a mistake in it, and its traceback is shown:
+        all that the connector sees is that the connection was closed."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

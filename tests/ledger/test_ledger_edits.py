@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sync.decide import Loaded, Seen, Skip
-from sync.ledger import StoryRow
+from sync.ledger import EditedIds, StoryRow
 from tests.ledger.conftest import Place
 from tests.ledger.desk import Desk, loaded
 
@@ -105,7 +105,9 @@ def test_only_what_was_not_sent_can_be_exchanged(desk: Desk) -> None:
     desk.record(seen(desk, "a", loaded()), seen(desk, "a", loaded("bob"), "8"), seen(desk, "a", loaded("cleo"), "9"))
     desk.commit(desk.intent(desk.window()[0]))
     again = [seen(desk, "b", None, number) for number in ("7", "8")] + [seen(desk, "a", None, "9")]
-    assert desk.ledger.messages.exchangeable(desk.view(), again) == {"8"}
+    assert desk.ledger.messages.edited(desk.view(), again) == EditedIds(frozenset({"8"}))
+    telling = replace(desk.view(), tell_edits=True)
+    assert desk.ledger.messages.edited(telling, again) == EditedIds(frozenset({"8"}), frozenset({"7"}))
 
 
 def test_a_version_of_any_text_is_kept(desk: Desk, place: Place) -> None:

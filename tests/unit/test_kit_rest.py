@@ -520,3 +520,12 @@ async def test_a_page_for_signing_in_is_no_file(service: ScriptedService) -> Non
         await anext(pieces)
     assert caught.value.code == "desk.file_refused"
     assert [one.path for one in service.asked] == ["/files/1"]
+
+
+async def test_a_route_that_fails_says_so_in_the_test_that_asked(
+    service: ScriptedService, capfd: pytest.CaptureFixture[str]
+) -> None:
+    service.get("/broken")(lambda asked: {"number": int(asked.query["number"])})
+    with pytest.raises(TemporaryError):
+        await client(service).get(ctx(), "broken", dict[str, int], {"number": "no number"})
+    assert "ValueError: invalid literal for int()" in capfd.readouterr().err

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
@@ -11,10 +12,12 @@ import pytest
 
 from sync.clock import SystemClock
 from sync.connector import ConnectorInfo, Finding, PassContext
+from sync.delivery import Accepted, Intent
 from sync.errors import TemporaryError
 from sync.kit.tickets import ByTickets, Entry, Person, Said, Ticket, TicketSettings
 from sync.ledger import Ledger, MessageFilter
 from sync.mail.address import OwnAddresses
+from sync.message import Attachment, Gone
 from sync.poll import Poller
 from sync.settings import SourceSettings
 from tests.unit.loop_desk import fresh_ledger
@@ -31,6 +34,7 @@ class Desk(ByTickets[str]):
         super().__init__(TicketSettings.model_validate(settings))
         self.said: dict[str, Entry] = {}
         self.changes = 0
+        self.file_failures = 0
         self.failure: TemporaryError | None = None
 
     @property
@@ -54,6 +58,12 @@ class Desk(ByTickets[str]):
 
     async def check_access(self, ctx: PassContext) -> Sequence[Finding]:
         return []
+
+    async def open_file(self, external_id: str, attachment: Attachment, ctx: PassContext) -> AsyncIterator[bytes]:
+        if self.file_failures:
+            self.file_failures -= 1
+            raise TemporaryError("not now.", code="desk.down")
+        yield b"hi"
 
 
 @pytest.fixture
@@ -120,6 +130,82 @@ async def test_an_edit_between_two_passes_replaces_what_waits(ledger: Ledger) ->
     (row,) = ledger.deliveries.window("main", 10, datetime.now(UTC))
     assert ledger.messages.contents([row.message_id])[row.message_id].text == "new words"
     assert (await polled.run_pass()).repeated == 0, "what is known in this version is not given again"
+
+
+class Brief(Desk):
+    """Shows what there is, and in which version, and gives the words when asked for them."""
+
+    is_down = False
+
+    async def entries(self, ticket: Ticket[str], ctx: PassContext) -> Sequence[Entry]:
+        return [replace(one, said=None) for one in self.said.values()]
+
+    async def load(self, ids: Sequence[str], ctx: PassContext) -> Mapping[str, Entry | Gone]:
+        if self.is_down:
+            raise TemporaryError("not now.", code="desk.down")
+        return {one.id: one for one in self.said.values() if one.id in ids}
+
+
+def deliver(ledger: Ledger) -> list[str]:
+    """Everything that waits, as the Inbox would take it. Returns the words."""
+    now = datetime.now(UTC)
+    lease = ledger.leases.take("inbox:main", "test", 3600)
+    assert lease is not None
+    rows = ledger.deliveries.window("main", 10, now)
+    words = [ledger.messages.contents([row.message_id])[row.message_id].text for row in rows]
+    for row in rows:
+        number = row.attempt + 1
+        intent = Intent(row.delivery_id, number, now, f"c{row.participant_id}", "{}", "h", 0, now, "")
+        accepted = Accepted(row.delivery_id, number, now, f"wix-{row.delivery_id}", row.delivery_id)
+        assert ledger.deliveries.commit(lease.ref, [intent], now) == [True]
+        assert ledger.deliveries.commit(lease.ref, [accepted], now) == [True]
+    return words
+
+
+async def test_an_edit_after_delivery_is_told_also_where_looking_gives_no_words(ledger: Ledger) -> None:
+    desk = Brief()
+    desk.say(1, Said(JO, text="old words"))
+    polled = poller(desk, ledger, edits="note")
+    await polled.run_pass()
+    assert deliver(ledger) == ["old words"]
+    desk.say(1, Said(JO, text="new words"), "b")
+    desk.is_down = True
+    await polled.run_pass()
+    assert deliver(ledger) == []
+    desk.is_down = False
+    desk.changes += 1
+    await polled.run_pass()
+    assert deliver(ledger) == ["new words"]
+    await polled.run_pass()
+    assert deliver(ledger) == []
+
+
+async def test_an_answer_that_is_made_internal_is_taken_back_where_looking_gives_no_words(ledger: Ledger) -> None:
+    desk = Brief()
+    desk.say(1, Said(ANNA, (JO,), text="he is a fool"))
+    polled = poller(desk, ledger)
+    await polled.run_pass()
+    desk.say(1, Said(ANNA, (JO,), text="he is a fool", is_internal=True), "b")
+    desk.is_down = True
+    await polled.run_pass()
+    desk.is_down = False
+    desk.changes += 1
+    await polled.run_pass()
+    assert deliver(ledger) == []
+    assert lines(ledger) == [("1/1", "skipped", "internal")]
+
+
+async def test_an_edit_whose_files_cannot_be_had_now_is_seen_again(ledger: Ledger) -> None:
+    desk = Desk()
+    desk.say(1, Said(JO, text="old words"))
+    polled = poller(desk, ledger)
+    await polled.run_pass()
+    desk.say(1, Said(JO, text="new words", files=(Attachment("a.txt", "text/plain", 2, "1"),)), "b")
+    desk.file_failures = 1
+    assert (await polled.run_pass()).error is None
+    desk.changes += 1
+    assert (await polled.run_pass()).error is None
+    assert deliver(ledger) == ["new words"]
 
 
 async def test_a_pass_that_used_up_the_budget_goes_on_when_there_is_a_new_one(ledger: Ledger) -> None:
