@@ -247,7 +247,7 @@ class Runtime:
             ledger,
             clock,
             take_lease=lambda name: self.keeper.take(f"source:{name}"),
-            wake=lambda name: self.sides[self.pollers[name].inbox].wake(),
+            wake=self._wake_for,
             spool_max_bytes=settings.ledger.spool_max_bytes,
         )
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -337,7 +337,7 @@ class Runtime:
             log.warning("source.lease_lost", source=name)
             lease.lost.set()
             return None
-        self.sides[poller.inbox].wake()
+        self._wake_for(name)
         return report
 
     async def poll_fully(self, name: str) -> PassReport | None:
@@ -367,7 +367,14 @@ class Runtime:
             lease.lost.set()
             return
         if report.deliveries:
-            self.sides[poller.inbox].wake()
+            self._wake_for(name)
+
+    def _wake_for(self, source: str) -> None:
+        """Word to a source's inbox, unless a reload is exchanging it at this moment: the new side looks for itself."""
+        poller = self.pollers.get(source)
+        side = None if poller is None else self.sides.get(poller.inbox)
+        if side is not None:
+            side.wake()
 
     def do_backfills(self) -> None:
         """Does the ledger's open backfills from now on."""
@@ -375,10 +382,11 @@ class Runtime:
 
     async def _has_room(self, source: str) -> bool:
         """Waits until the spool has room again. False when it stays full, because nothing of this inbox can move now."""
-        side = self.sides[self.pollers[source].inbox]
+        inbox = self.pollers[source].inbox
         most = self.loaded.settings.ledger.spool_max_bytes
         while await self.ledger.call(self.ledger.messages.spooled_bytes) >= most:
-            if await side.is_quiet():
+            side = self.sides.get(inbox)  # a reload may exchange it
+            if side is not None and await side.is_quiet():
                 return False
             await self.clock.sleep(SPOOL_WAIT_SECONDS)
         return True

@@ -271,6 +271,20 @@ def test_a_reload_does_not_touch_the_sources_that_did_not_change(small: Small) -
         assert daemon.stop() == 0
 
 
+def test_an_inbox_is_exchanged_while_its_sources_go_on(small: Small) -> None:
+    small.configure(every="50ms")
+    daemon = small.start()
+    tokens = [f"T{number:06d}" for number in range(1, 13)]
+    for number, token in enumerate(tokens):
+        small.put(token, f"c{number % 5}@example.com")
+        if number % 3 == 0:
+            small.configure(every="50ms", inbox=f"lanes = {number + 1}")
+            small.type("reload").ok().shows("changed: main")
+    small.wait_sent(*tokens)
+    assert "bug" not in daemon.log()
+    assert daemon.stop() == 0
+
+
 @pytest.mark.parametrize("fault", ["misspelt key", "missing secret", "no inbox", "no TOML"])
 def test_30_reload_with_a_bad_configuration_keeps_the_old_one_says_so_and_fails(small: Small, fault: str) -> None:
     daemon = small.start()
