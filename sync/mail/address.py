@@ -110,6 +110,16 @@ def _display_name(name: str) -> str:
     return text
 
 
+def _without_blanks_at_dots(phrase: str) -> str:
+    """`phrase` without the blanks that old programs put around the dots of an address (RFC 5322 §4.4). "Dr. jo@…" is a
+    name and an address: before the `@` only a blank in front of the dot tells that it is no end of a word."""
+    if " ." not in phrase and ". " not in phrase:
+        return phrase
+    before, at, domain = " ".join(phrase.split()).rpartition("@")
+    before = before.replace(" . ", ".").replace(" .", ".")
+    return before + at + domain.replace(" . ", ".").replace(" .", ".").replace(". ", ".")
+
+
 @dataclass(slots=True)
 class _Entry:
     """One address of a list while it is read."""
@@ -121,7 +131,7 @@ class _Entry:
     def finish(self) -> tuple[str, str] | None:
         phrase = "".join(self.words)
         if "@" in phrase:
-            phrase = "@".join(part.strip() for part in phrase.split("@"))
+            phrase = _without_blanks_at_dots("@".join(part.strip() for part in phrase.split("@")))
         if self.angle is not None and "@" in self.angle:
             return phrase, self.angle.rpartition(":")[2] if self.angle.lstrip().startswith("@") else self.angle
         bare = "".join(phrase.split())

@@ -28,7 +28,7 @@ from sync.mail.tnef import read_tnef
 from sync.mail.transfer import decode_transfer
 from sync.message import Attachment, Reply
 from sync.text.canonical import canonical
-from sync.text.clean import MAX_TEXT_CHARS, clean, clean_line
+from sync.text.clean import MAX_TEXT_CHARS, clean, clean_line, without_tracker_marks
 from sync.text.html import is_html
 from sync.text.quotes import joined, read_html, read_plain
 
@@ -318,6 +318,7 @@ class BodyReader:
             self._body.damaged = True
             return joined([])
         self._too_long = self._too_long or len(text) > MAX_TEXT_CHARS
+        text = without_tracker_marks(text)
         if block.is_html or is_html(text):
             return read_html(text, forwarded=self._forwarded, pictures=self._pictures)
         return read_plain(self._plain_text(part, text), forwarded=self._forwarded)

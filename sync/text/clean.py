@@ -27,6 +27,8 @@ _BIDI_OVERRIDES = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _MAYBE_MARKS = re.compile(f"[^\x00-\u02ff]{{{MAX_COMBINING_RUN + 1}}}")
 """No run of marks without a run of characters beyond Latin: a quick look that spares most texts the thorough one."""
 
+_TRACKER_MARKS = re.compile("(?:(?<=>)|^)[ \t]*\u1427[ \t]*(?=<|\r?$)", re.MULTILINE)
+
 _FIRST_COMBINING = 0x300
 _LAST_COMBINING = 0x1EFFF
 
@@ -52,6 +54,12 @@ def clean_line(text: str, *, limit_chars: int = 1_000) -> str:
     if not text.isascii():
         text = _BIDI_OVERRIDES.sub("", text)
     return " ".join(text.split())[:limit_chars].rstrip()
+
+
+def without_tracker_marks(text: str) -> str:
+    """A text, plain or HTML, without the lines that hold nothing but the sign which tracking extensions of browsers leave
+    (U+1427, in white)."""
+    return _TRACKER_MARKS.sub("", text) if "\u1427" in text else text
 
 
 def without_mark_runs(text: str) -> str:

@@ -325,3 +325,21 @@ def test_a_forwarded_mails_whole_subject_is_its_file_name() -> None:
     message = understand(raw)
     assert isinstance(message, Message)
     assert [attachment.filename for attachment in message.attachments] == ["a text-plain body.eml"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "text"),
+    [
+        ("plain", "Thanks, Jo\n\n\u1427\n", "Thanks, Jo"),
+        ("plain", "Thanks, Jo\r\n \u1427\r\n\r\n> earlier\r\n", "Thanks, Jo\n\n\n> earlier"),
+        ("html", '<p>Thanks, Jo</p><img width=0><font color="#ffffff" size="1">\u1427</font>', "Thanks, Jo"),
+        ("plain", "\u1431\u1427\u140a means something", "\u1431\u1427\u140a means something"),
+    ],
+)
+def test_the_sign_of_a_tracking_extension_is_left_out_and_the_letter_in_words_stays(
+    kind: str, body: str, text: str
+) -> None:
+    head = f"From: jo@example.com\nMIME-Version: 1.0\nContent-Type: text/{kind}; charset=utf-8\n\n"
+    message = understand((head + body).encode())
+    assert isinstance(message, Message)
+    assert message.text.rstrip() == text
