@@ -262,12 +262,19 @@ def _host(url: httpx.URL) -> str:
     return f"{url.host}:{url.port}" if url.port else url.host
 
 
+_NEXT_STEP = "Nothing if it passes; else check the address, the network and the certificate."
+_MEND_CERTIFICATE = (
+    "Use the name that stands in the certificate; for an authority of your own let SSL_CERT_FILE name its PEM file where "
+    "inbox-sync runs; an expired certificate has to be renewed on the server."
+)
+
+
 def _temporary(failed: Failed) -> TemporaryError:
     """A failure as connectors get it."""
     return TemporaryError(
         f"{failed.sentence[:1].upper()}{failed.sentence[1:]}.",
         code=f"http.{failed.why}",
-        next_step="Nothing if it passes; else check the address, the network and the certificate.",
+        next_step=_MEND_CERTIFICATE if failed.why is Why.CERTIFICATE else _NEXT_STEP,
         scope=Scope.SOURCE,
     )
 

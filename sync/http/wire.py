@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -48,8 +49,14 @@ class PrivateAddress(httpx.ConnectError):
 
 @functools.cache
 def default_ssl_context() -> ssl.SSLContext:
-    """Certificates and host names are verified; SSL_CERT_FILE and SSL_CERT_DIR add an operator's own authorities."""
-    return httpx.create_ssl_context()
+    """Certificates and host names are verified; SSL_CERT_FILE and SSL_CERT_DIR add an operator's own authorities. httpx
+    would take them instead of the public ones, and the Inbox could not be reached any more. Raises OSError for a file
+    that cannot be read."""
+    context = httpx.create_ssl_context(trust_env=False)
+    own_file, own_folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    if own_file or own_folder:
+        context.load_verify_locations(own_file or None, own_folder or None)
+    return context
 
 
 class _Body(httpx.AsyncByteStream):

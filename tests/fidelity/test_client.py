@@ -9,7 +9,7 @@ import pytest
 
 from sync.connector import Http
 from sync.errors import Scope, TemporaryError
-from sync.http import Answered, Failed, HttpClient
+from sync.http import Answered, Failed, HttpClient, default_ssl_context
 from tests.fidelity.test_evidence import BODY, post
 from tests.servers import misbehaving as bad
 from tests.servers.misbehaving import MisbehavingServer, Peer
@@ -70,3 +70,21 @@ async def test_answers_cut_or_changed_anywhere_never_raise_and_never_deny_the_wr
             if server.requests_with(f"r{number}"):
                 assert isinstance(result, Answered) or result.written
             assert server.requests_with(f"r{number}") <= 1
+
+
+async def test_an_authority_of_ones_own_is_trusted_besides_the_public_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    public = default_ssl_context.__wrapped__().cert_store_stats()["x509"]
+    monkeypatch.setenv("SSL_CERT_FILE", str(bad.ELSEWHERE_CERTIFICATE))
+    assert public > 50
+    assert default_ssl_context.__wrapped__().cert_store_stats()["x509"] == public + 1
+
+
+async def test_a_certificate_that_is_not_trusted_comes_with_what_to_do(http: HttpClient) -> None:
+    client: Http = http
+    with (
+        MisbehavingServer(bad.ok, certificate=bad.ELSEWHERE_CERTIFICATE) as server,
+        pytest.raises(TemporaryError) as caught,
+    ):
+        await client.request("GET", f"{server.url}/ok")
+    assert caught.value.code == "http.certificate"
+    assert "SSL_CERT_FILE" in caught.value.next_step
