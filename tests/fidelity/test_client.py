@@ -73,6 +73,8 @@ async def test_answers_cut_or_changed_anywhere_never_raise_and_never_deny_the_wr
 
 
 async def test_an_authority_of_ones_own_is_trusted_besides_the_public_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
     public = default_ssl_context.__wrapped__().cert_store_stats()["x509"]
     monkeypatch.setenv("SSL_CERT_FILE", str(bad.ELSEWHERE_CERTIFICATE))
     assert public > 50
