@@ -334,3 +334,15 @@ def test_where_the_service_says_who_spoke_no_rule_is_asked() -> None:
     jo = Participant(ParticipantKind.EXTERNAL, "desk:1")
     message = Message("Hi", direction=Direction.PARTICIPANT_TO_BUSINESS, participants=(jo,))
     assert address_message(message, rules()) == Loaded(message, (jo,))
+
+
+def test_what_a_service_sent_to_more_customers_than_a_conversation_has_is_a_mailing() -> None:
+    many = tuple(Participant(ParticipantKind.EMAIL, f"c{number}@example.com") for number in range(51))
+    message = Message("Hi", direction=Direction.BUSINESS_TO_PARTICIPANT, participants=many)
+    assert skipped_by_address(message) is Reason.POLICY
+    assert skipped_by_address(replace(message, participants=many[:50])) is None
+
+
+def skipped_by_address(message: Message) -> Reason | None:
+    verdict = address_message(message, rules())
+    return verdict.reason if isinstance(verdict, Skip) else None
