@@ -250,7 +250,8 @@ class SourceRules:
     """What a source's settings and the ledger say about its messages.
 
     `horizon` None: everything; `horizon_slack` is how much earlier than it a message may have arrived, by a clock that
-    counts in whole seconds, and still come after it. `known_until` is up to when the stream was complete before this
+    counts in whole seconds, and still come after it. `forgotten_until`: what was written before it may have been known
+    and forgotten. `known_until` is up to when the stream was complete before this
     pass (None: its first load is not finished, so nothing in it is "live"). `replies`: what is done with quoted
     messages and signatures.
     """
@@ -266,6 +267,7 @@ class SourceRules:
     is_own: Callable[[str], bool]
     replies: ReplyPolicy = field(default_factory=ReplyPolicy)
     senders: Senders = field(default_factory=AsWritten)
+    forgotten_until: datetime | None = None
     overruled: bool = False
     """An operator asked for the message: what the rules about senders leave out, shorten or hold is delivered."""
 
@@ -273,6 +275,11 @@ class SourceRules:
 def judge_headers(found: Found, author: str, rules: SourceRules, now: datetime) -> Skip | None:
     """Whether a message is left out for what its headers say. `author` is the bare address in From, if known."""
     written = plausible_date(found.written_at, now)
+    if rules.forgotten_until is not None and written is not None and written < rules.forgotten_until:
+        # Its arrival proves nothing: a copy arrives anew, and some services tell no time at all.
+        return Skip(
+            Reason.BEFORE_HORIZON, f"written {written:%Y-%m-%d %H:%M} UTC, of when all may be forgotten (keep_days)"
+        )
     newest = max(found.arrived_at, written or found.arrived_at)
     if rules.horizon is not None and newest < rules.horizon - rules.horizon_slack:
         return Skip(Reason.BEFORE_HORIZON, f"arrived {found.arrived_at:%Y-%m-%d %H:%M} UTC, before the source's start")

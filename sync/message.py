@@ -180,7 +180,8 @@ class Found:
 
     `external_id` is unique within (source, stream, epoch) and never changes there: the UID, the comment's id.
     `arrived_at` (UTC, aware) is the service's time of arrival, by which conversations are ordered.
-    `written_at` is the Date header when it is known without loading the content: the horizon looks at both.
+    `written_at` is the Date header when it is known without loading the content: the horizon looks at both, and
+    `[ledger] keep_days` forgets only what has one.
     `content` None means: load it through `Fetches.fetch`.
     `version` changes when the service edits the message; "" where it does not tell. A known id with another version
     than the ledger's is an edit: given with content, or without it where `Fetches` can load it again.

@@ -147,6 +147,7 @@ class PassTerms:
             source=self._name,
             role=stream.role,
             horizon=source.horizon,
+            forgotten_until=source.forgotten_until,
             horizon_slack=CLOCK_GRAIN if live and row.epoch == epoch else timedelta(0),
             known_until=row.complete_until if live else None,
             max_age=timedelta(days=self._settings.max_age_days),

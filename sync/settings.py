@@ -77,7 +77,7 @@ class LedgerSettings(_Model):
     """Content waiting to be delivered; above it messages stay `found` and are fetched when there is room."""
     keep_days: float = Field(0.0, ge=0, le=36_500)
     """What arrived and was written longer ago is forgotten once it is final, and nothing from before then is wanted from
-    any source any more. 0 keeps everything, which costs about 1 kB a message."""
+    any source any more; what has no date is kept. 0 keeps everything, which costs about 1 kB a message."""
     raw_max_bytes: int = Field(64 * MIB, ge=0)
     """Raw copies of messages nobody could read, all together; the oldest go first."""
 

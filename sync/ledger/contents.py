@@ -17,7 +17,7 @@ from sync.decide import Dead, Loaded
 from sync.ledger import files, schema
 from sync.ledger.dialect import insert_by, insert_into
 from sync.ledger.events import NewEvent, new_event, write_events
-from sync.ledger.participants import ParticipantIds, participant_ids
+from sync.ledger.participants import ParticipantIds, is_erased, participant_ids
 from sync.ledger.prepared import ForKeys, ManyTimes
 from sync.ledger.rates import Arrival, count_arrivals
 from sync.ledger.repository import chunks
@@ -104,10 +104,11 @@ def store_loaded(
     if not items:
         return Stored()
     _store_payloads(tx, items, now)
-    people = ((place.inbox, participant) for place, loaded in items for participant in loaded.participants)
+    life = _revive(tx, [place for place, _ in items if place.revived], tally, now, release_at)
+    told = [(place, loaded) for place, loaded in items if place.message_id not in life.erased]
+    people = ((place.inbox, participant) for place, loaded in told for participant in loaded.participants)
     ids = participant_ids(tx, people)
-    known, revived = _revive(tx, [place for place, _ in items if place.revived], tally, now, release_at)
-    rows = [row for row in _new_deliveries(items, ids, now, release_at) if _pair(row) not in known]
+    rows = [row for row in _new_deliveries(told, ids, now, release_at) if _pair(row) not in life.pairs]
     limits = {place.message_id: place.hourly_limit for place, _ in items}
     limited = _hold_what_is_too_much(tx, rows, limits, now)
     if rows:
@@ -116,7 +117,7 @@ def store_loaded(
         tally.delivery(row["source_id"], row["inbox"], row["state"], row["reason"])
     held = {row["message_id"] for row in rows if row["state"] == DeliveryState.HELD}
     keep_for_retry(tx, held, now, keep_max_bytes)
-    return Stored(sum(row["state"] == DeliveryState.PENDING for row in rows) + revived, limited)
+    return Stored(sum(row["state"] == DeliveryState.PENDING for row in rows) + life.revived, limited)
 
 
 @functools.cache
@@ -191,25 +192,44 @@ def _new_deliveries(
     return list(rows.values())
 
 
-def _revive(
-    tx: Connection, places: Sequence[Place], tally: Tally, now: datetime, release_at: datetime
-) -> tuple[frozenset[tuple[int, int]], int]:
+@dataclass(frozen=True, slots=True)
+class _EarlierLife:
+    """Deliveries that messages have already: their pairs of message and participant, how many are pending again, and the
+    messages one of whose participants was erased. Of those nobody new is told: it may be the erased one."""
+
+    pairs: frozenset[tuple[int, int]] = frozenset()
+    revived: int = 0
+    erased: frozenset[int] = frozenset()
+
+
+def _revive(tx: Connection, places: Sequence[Place], tally: Tally, now: datetime, release_at: datetime) -> _EarlierLife:
     """Deliveries from an earlier life of these messages: those that failed are pending again."""
     if not places:
-        return frozenset(), 0
+        return _EarlierLife()
     query = (
-        select(_D.id, _D.message_id, _D.participant_id, _D.source_id, _D.inbox, _D.state, _D.reason)
+        select(
+            _D.id,
+            _D.message_id,
+            _D.participant_id,
+            _D.source_id,
+            _D.inbox,
+            _D.state,
+            _D.reason,
+            is_erased().label("erased"),
+        )
+        .join(schema.participants, schema.participants.c.id == _D.participant_id)
         .where(_D.message_id.in_([place.message_id for place in places]))
         .order_by(_D.id)
-        .with_for_update(key_share=True)
+        .with_for_update(of=schema.deliveries, key_share=True)
     )
     rows = tx.execute(query).all()
-    again = [row for row in rows if row.state in REVIVABLE]
+    again = [row for row in rows if row.state in REVIVABLE and not row.erased]
     make_pending(tx, [row.id for row in again], now, release_at)
     for row in again:
         tally.delivery(row.source_id, row.inbox, row.state, row.reason, by=-1)
         tally.delivery(row.source_id, row.inbox, DeliveryState.PENDING)
-    return frozenset((row.message_id, row.participant_id) for row in rows), len(again)
+    pairs = frozenset((row.message_id, row.participant_id) for row in rows)
+    return _EarlierLife(pairs, len(again), frozenset(row.message_id for row in rows if row.erased))
 
 
 def make_pending(tx: Connection, delivery_ids: Sequence[int], now: datetime, release_at: datetime) -> None:

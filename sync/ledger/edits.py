@@ -186,5 +186,6 @@ def _telling(seen: Seen, now: datetime) -> Seen | None:
     return Seen(
         external_id=f"{seen.external_id}#{seen.version}",
         arrived_at=now,
+        written_at=now,
         content=replace(content, message=message, files=()),
     )

@@ -15,13 +15,12 @@ from sqlalchemy import Connection, Table, delete, func, select, update
 from sync.ledger import schema
 from sync.ledger.events import new_event, write_events
 from sync.ledger.notes import read_note, write_note
+from sync.ledger.participants import ERASED
 from sync.ledger.repository import Repository, chunks, reads, writes
 from sync.states import OPEN_DELIVERY_STATES
 
 SECRET_KEY = "erasure_secret"  # noqa: S105  the name of a note, no secret
 SECRET_BYTES = 32
-ERASED = "erased:"
-"""Begins the value of a participant that was erased."""
 RAWS_AT_ONCE = 50
 
 _P = schema.participants.c

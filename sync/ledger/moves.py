@@ -12,6 +12,7 @@ from sync.ledger import schema
 from sync.ledger.claims import can_be_fetched
 from sync.ledger.contents import REVIVABLE, keep_for_retry, make_pending, wait_again
 from sync.ledger.events import new_event, write_events
+from sync.ledger.participants import is_erased
 from sync.ledger.repository import chunks
 from sync.ledger.rows import Moved
 from sync.ledger.tallies import Tally
@@ -35,6 +36,7 @@ class _Delivery:
     state: str
     reason: str
     has_request: bool
+    erased: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +101,8 @@ def _retry_one(tx: Connection, message: _Message, tally: Tally, now: datetime, *
         return Moved(
             message.id, moved=False, sentence="it is older than its source brings in; only a backfill brings it"
         )
-    revivable = [one for one in message.deliveries if one.state in REVIVABLE]
-    if message.state == MessageState.LOADED and not revivable:
+    revivable = [one for one in message.deliveries if one.state in REVIVABLE and not one.erased]
+    if not revivable and (message.state == MessageState.LOADED or message.deliveries):
         return Moved(message.id, moved=False, sentence=_nothing_to_retry(message.deliveries))
     resendable = bool(message.deliveries) and all(one.has_request for one in revivable)
     if message.deliveries and (message.has_content or resendable):
@@ -115,6 +117,8 @@ def _retry_one(tx: Connection, message: _Message, tally: Tally, now: datetime, *
 def _nothing_to_retry(deliveries: Sequence[_Delivery]) -> str:
     if deliveries and all(one.state == DeliveryState.SENT for one in deliveries):
         return "it was delivered"
+    if any(one.erased and one.state in REVIVABLE for one in deliveries):
+        return "its person was erased, and its content with it"
     return "it is on its way"
 
 
@@ -232,11 +236,14 @@ def _load(tx: Connection, message_ids: Sequence[int]) -> dict[int, _Message]:
                 fetchable=bool(row.fetchable),
             )
         deliveries = (
-            select(_D.message_id, _D.id, _D.source_id, _D.inbox, _D.state, _D.reason, _D.request.is_not(None))
+            select(
+                _D.message_id, _D.id, _D.source_id, _D.inbox, _D.state, _D.reason, _D.request.is_not(None), is_erased()
+            )
+            .join(schema.participants, schema.participants.c.id == _D.participant_id)
             # Only of messages that were read above: others may have been committed since.
             .where(_D.message_id.in_([one for one in some if one in found]))
             .order_by(_D.id)
-            .with_for_update(key_share=True)
+            .with_for_update(of=schema.deliveries, key_share=True)
         )
         for message_id, *rest in tx.execute(deliveries):
             found[message_id].deliveries.append(_Delivery(*rest))

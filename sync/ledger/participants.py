@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, case, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, case, select, update
 
 from sync.ledger import schema
 from sync.ledger.dialect import insert_into
@@ -15,6 +15,9 @@ from sync.ledger.types import key_text, without_nul
 from sync.message import Participant, ParticipantKind
 
 _P = schema.participants.c
+
+ERASED = "erased:"
+"""Begins the value of a participant that was erased."""
 
 _REMEMBER = (
     update(schema.participants)
@@ -60,6 +63,11 @@ class Participants(Repository):
     def forget(self, tx: Connection, participant_id: int) -> None:
         """The mapping must be renewed before it is used again; what it was stays as a hint."""
         tx.execute(update(schema.participants).where(_P.id == participant_id).values(resolved_at=None))
+
+
+def is_erased() -> ColumnElement[bool]:
+    """Whether the participant was erased. Needs participants."""
+    return _P.value.startswith(ERASED, autoescape=True)
 
 
 def participant_ids(tx: Connection, wanted: Iterable[tuple[str, Participant]]) -> ParticipantIds:

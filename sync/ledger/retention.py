@@ -1,6 +1,7 @@
 """Forgetting old rows, so that it can never cause a duplicate: first every source's horizon moves up to the time before
-which rows go, and only what lies before it by arrival *and* date goes. Such a message is before the horizon whatever
-renumbers or moves it, and no backfill reaches there any more."""
+which rows go, and only what lies before it by arrival *and* date goes. Nothing that was written before it is brought in
+any more (`sync.decide.judge_headers`), whatever renumbers, moves or copies it, and no backfill reaches there. What has no
+date is kept: its arrival may be another one the next time it is seen, and would make a new message of it."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, delete, or_, select, update
+from sqlalchemy import Connection, and_, delete, or_, select, update
 
 from sync.ledger import schema
 from sync.ledger.notes import read_note, write_note
@@ -57,15 +58,16 @@ class Retention(Repository):
     @writes
     def forget(self, tx: Connection, after_id: int, before: datetime) -> Forgotten:
         """Looks at the next messages by id, and forgets those that are old and final."""
-        query = select(_M.id, _M.source_id, _M.state, _M.reason, _M.arrived_at, _M.written_at).where(_M.id > after_id)
-        looked_at = tx.execute(query.order_by(_M.id).limit(ROWS).with_for_update(skip_locked=True)).all()
+        is_old = and_(_M.state.in_(sorted(_ENDED)), _M.arrived_at < before, _M.written_at < before)
+        query = select(_M.id, is_old.label("is_old")).where(_M.id > after_id)
+        looked_at = tx.execute(query.order_by(_M.id).limit(ROWS)).all()
         if not looked_at:
             return Forgotten(None)
-        old = {
-            row.id: row
-            for row in looked_at
-            if row.state in _ENDED and row.arrived_at < before and (row.written_at is None or row.written_at < before)
-        }
+        # Only these are locked: a lock is a write on PostgreSQL, and most rows stay.
+        candidates = select(_M.id, _M.source_id, _M.state, _M.reason).where(
+            _M.id.in_([row.id for row in looked_at if row.is_old]), is_old
+        )
+        old = {row.id: row for row in tx.execute(candidates.with_for_update(skip_locked=True))}
         deliveries = tx.execute(
             select(_D.id, _D.message_id, _D.source_id, _D.inbox, _D.state, _D.reason).where(
                 _D.message_id.in_(list(old))

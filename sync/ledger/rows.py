@@ -138,7 +138,8 @@ class InboxRow:
 class SourceRow:
     """A source. `state`: ok, failing, parked or removed; `generation` grows when its account changes, and with it every
     place gets a new name; `horizon` None: everything; `counts`: of the last pass, by name;
-    `sweep`: of the last sweep, which was at `swept_at`."""
+    `sweep`: of the last sweep, which was at `swept_at`; `forgotten_until`: before when rows may be missing, whatever the
+    source (only where one source is asked for)."""
 
     id: int
     name: str
@@ -160,6 +161,7 @@ class SourceRow:
     created_at: datetime
     swept_at: datetime | None = None
     sweep: Mapping[str, int] = field(default_factory=dict)
+    forgotten_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

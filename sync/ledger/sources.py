@@ -228,7 +228,7 @@ def _lock(tx: Connection, name: str) -> SourceRow:
 
 def _get(tx: Connection, name: str) -> SourceRow | None:
     row = tx.execute(select(schema.sources).where(_S.name == name)).mappings().one_or_none()
-    return None if row is None else _source(row)
+    return None if row is None else replace(_source(row), forgotten_until=read_forgotten_until(tx))
 
 
 def _start_over(tx: Connection, source_id: int, now: datetime) -> None:

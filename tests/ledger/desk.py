@@ -89,6 +89,7 @@ class Desk:
         return Seen(
             external_id=number,
             arrived_at=self.at(arrived),
+            written_at=self.at(arrived),
             fingerprint=mark_of(fingerprint),
             claim_scope=scope if fingerprint is not None else None,
             skip=skip,

@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from sync.delivery import Refused
 from sync.ledger import schema
-from sync.ledger.erasure import ERASED
+from sync.ledger.participants import ERASED
 from sync.states import Reason
 from tests.ledger.conftest import Place
 from tests.ledger.desk import NOON, Desk, loaded
@@ -74,6 +74,34 @@ def test_a_new_message_of_an_erased_person_is_a_new_persons(place: Place, desk: 
     assert desk.ledger.erasure.erase(ANNA, NOON) is not None
     hashes = [row[0] for row in place.values("SELECT value FROM participants ORDER BY id")]
     assert len(set(hashes)) == 2
+
+
+def test_another_try_of_what_was_erased_tells_so_and_sends_nothing(place: Place, desk: Desk) -> None:
+    give_up(desk, "anna", arrived=1)
+    desk.ledger.erasure.erase(ANNA, NOON)
+    message_id = int(str(place.values("SELECT id FROM messages")[0][0]))
+    (outcome,) = desk.ledger.messages.retry([message_id], NOON)
+    assert not outcome.moved
+    assert "erased" in outcome.sentence
+    assert desk.window() == []
+
+
+def test_another_try_for_others_brings_nothing_to_an_erased_person_again(place: Place, desk: Desk) -> None:
+    desk.record(desk.seen(None, loaded("anna", "bert"), arrived=1))
+    to_anna, to_bert = sorted(desk.window(), key=lambda row: row.delivery_id)
+    desk.send(to_anna)
+    assert all(desk.commit(desk.intent(to_bert)))
+    refused = Refused(
+        to_bert.delivery_id, to_bert.attempt + 1, NOON, "inbox.invalid_argument", "refused", None, Reason.REFUSED
+    )
+    assert all(desk.commit(refused))
+    desk.ledger.erasure.erase(ANNA, NOON)
+    place.run("UPDATE deliveries SET request = NULL, request_hash = NULL")
+    (outcome,) = desk.ledger.messages.retry([to_bert.message_id], NOON)
+    assert "fetched again" in outcome.sentence
+    desk.ledger.messages.load_contents({to_bert.message_id: loaded("anna", "bert")}, NOON, NOON)
+    assert [row.delivery_id for row in desk.window()] == [to_bert.delivery_id]
+    assert place.values(f"SELECT count(*) FROM participants WHERE value = '{ANNA}'") == [(0,)]
 
 
 @pytest.mark.parametrize("names", [("anna",), ("anna", "bert")], ids=["hers", "also somebody else's"])

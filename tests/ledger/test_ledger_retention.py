@@ -106,3 +106,20 @@ def test_old_events_about_no_message_go_in_steps(place: Place, desk: Desk) -> No
     assert desk.ledger.retention.forget_events(BEFORE) == 1
     assert desk.ledger.retention.forget_events(BEFORE) == 0
     assert place.values("SELECT count(*) FROM events WHERE message_id IS NULL") == [(before,)]
+
+
+def test_what_has_no_date_is_kept_since_it_may_arrive_anew_by_the_clock_of_whoever_looks(
+    place: Place, desk: Desk
+) -> None:
+    desk.send(desk.arrive("anna", arrived=-30 * DAY))
+    place.run("UPDATE messages SET written_at = NULL")
+    assert forget(desk) == 0
+    assert place.values("SELECT state FROM deliveries") == [("sent",)]
+
+
+def test_who_asks_for_a_source_hears_until_when_rows_may_be_missing(desk: Desk) -> None:
+    known = desk.ledger.sources.get("support")
+    assert known is not None
+    assert known.forgotten_until is None
+    forget(desk)
+    assert desk.load_source("support").forgotten_until == BEFORE

@@ -175,6 +175,15 @@ def test_a_date_in_the_future_does_not_lift_a_message_over_the_horizon() -> None
     assert skip.reason is Reason.BEFORE_HORIZON
 
 
+@pytest.mark.parametrize("live", [True, False], ids=["live", "at first sight"])
+def test_what_was_written_before_rows_were_forgotten_is_left_out_however_lately_it_arrived(live: bool) -> None:
+    rules = replace(RULES, forgotten_until=NOW - timedelta(days=7), known_until=RULES.known_until if live else None)
+    skip = judge_headers(found(arrived_at=NOW, written_at=NOW - timedelta(days=8)), "", rules, NOW)
+    assert skip is not None
+    assert skip.reason is Reason.BEFORE_HORIZON
+    assert judge_headers(found(arrived_at=NOW, written_at=NOW - timedelta(days=6)), "", rules, NOW) is None
+
+
 def test_an_arrival_in_the_future_does_not_make_everything_after_it_late() -> None:
     assert see(found(arrived_at=NOW + timedelta(days=400)), "", RULES, NOW).arrived_at == NOW
     a_little_ahead = NOW + timedelta(minutes=5)
