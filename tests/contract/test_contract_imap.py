@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from email.message import EmailMessage
 from itertools import count
 
@@ -54,7 +55,10 @@ class ImapWorld:
         return ImapConnector(self._config())
 
     def put(self, text: str) -> None:
-        self.server.deliver("alice", "INBOX", mail(text), mtime=self._base + next(self._numbers))
+        self.put_at(text, datetime.fromtimestamp(self._base + next(self._numbers), UTC))
+
+    def put_at(self, text: str, at: datetime) -> None:
+        self.server.deliver("alice", "INBOX", mail(text), mtime=at)
 
     def state(self) -> object:
         # Dovecot itself moves files from new to cur: flags and messages are what must stay.

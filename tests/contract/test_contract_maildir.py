@@ -6,6 +6,7 @@ import mailbox
 import os
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from email.message import EmailMessage
 from itertools import count
 from pathlib import Path
@@ -30,15 +31,22 @@ def mail(text: str, number: int) -> bytes:
 
 class _Files:
     secrets: Sequence[str] = ()
+    grain_seconds = 0.01
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._numbers = count(1)
         self._base = time.time() - 60
 
-    def _next(self) -> tuple[int, float]:
+    def put(self, text: str) -> None:
         number = next(self._numbers)
-        return number, self._base + number / 100
+        self._write(text, number, self._base + number * self.grain_seconds)
+
+    def put_at(self, text: str, at: datetime) -> None:
+        self._write(text, next(self._numbers), at.timestamp())
+
+    def _write(self, text: str, number: int, at: float) -> None:
+        raise NotImplementedError
 
     def _config(self, **more: object) -> MaildirConfig:
         values = {"path": self.path, "batch_messages": 7, "settle_seconds": 0, **more}
@@ -67,8 +75,7 @@ class MaildirWorld(_Files):
         super().__init__(path)
         mailbox.Maildir(path, create=True).close()
 
-    def put(self, text: str) -> None:
-        number, at = self._next()
+    def _write(self, text: str, number: int, at: float) -> None:
         name = f"{int(at)}.M{int(at % 1 * 1e6):06d}P1Q{number}.test"
         path = self.path / "tmp" / name
         path.write_bytes(mail(text, number))
@@ -77,13 +84,13 @@ class MaildirWorld(_Files):
 
 
 class MboxWorld(_Files):
+    grain_seconds = 1.0
+
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         path.touch()
 
-    def put(self, text: str) -> None:
-        number, at = self._next()
-        at = self._base + number
+    def _write(self, text: str, number: int, at: float) -> None:
         raw = mail(text, number).replace(b"\nFrom ", b"\n>From ")
         stamp = time.strftime("%a %b %d %H:%M:%S %Y", time.gmtime(at))
         with self.path.open("ab") as file:
@@ -95,10 +102,8 @@ class EmlWorld(_Files):
         super().__init__(path)
         path.mkdir()
 
-    def put(self, text: str) -> None:
-        number, at = self._next()
+    def _write(self, text: str, number: int, at: float) -> None:
         path = self.path / f"{number:04d}.eml"
-        at = self._base + number / 100
         path.write_bytes(mail(text, number).replace(b"Thu, 12 Mar 2026 14:03:00 +0000", b"nonsense"))
         os.utime(path, (at, at))
 
