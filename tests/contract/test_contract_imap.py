@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from itertools import count
@@ -59,6 +60,9 @@ class ImapWorld:
 
     def put_at(self, text: str, at: datetime) -> None:
         self.server.deliver("alice", "INBOX", mail(text), mtime=at)
+
+    def stall(self) -> AbstractContextManager[object]:
+        return self.server.silent()
 
     def state(self) -> object:
         # Dovecot itself moves files from new to cur: flags and messages are what must stay.
