@@ -139,6 +139,18 @@ def _happened(
     return counts
 
 
+def untold(memory: Memory, before: Memory, alert: Alert) -> Memory:
+    """`memory`, but for an alert that nobody took: it is found again at the next look. `before`: what was known then."""
+    if alert.kind is AlertKind.HAPPENED:
+        key = f"{alert.about} {alert.code}"
+        return replace(memory, counts={**memory.counts, key: before.counts[key]})
+    if alert.kind is AlertKind.WELL:
+        known = before.troubles[alert.about]
+    else:
+        known = replace(memory.troubles[alert.about], told=False)
+    return replace(memory, troubles={**memory.troubles, alert.about: known})
+
+
 _MEMORY: TypeAdapter[Memory] = TypeAdapter(Memory)
 
 

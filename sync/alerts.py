@@ -18,7 +18,7 @@ from email.utils import format_datetime, make_msgid
 
 import structlog
 
-from sync.alarm import Alert, AlertKind, Counted, Patience, Trouble, look, memory_from_json, memory_to_json
+from sync.alarm import Alert, AlertKind, Counted, Patience, Trouble, look, memory_from_json, memory_to_json, untold
 from sync.answers import StatusAnswer
 from sync.clock import Clock
 from sync.errors import InboxSyncError
@@ -27,6 +27,7 @@ from sync.lease import LeaseKeeper
 from sync.ledger import Ledger
 from sync.message import Json
 from sync.settings import AlertSettings
+from sync.words import plain
 
 log = structlog.get_logger()
 
@@ -106,6 +107,8 @@ class Alerts:
                     log.warning("heartbeat.refused", status=answer.status_code)
             except InboxSyncError as error:
                 log.warning("heartbeat.not_sent", code=error.code)
+            except Exception:
+                log.exception("heartbeat.bug")  # it would end the alerts with it
             await self._clock.sleep(self._settings.heartbeat_seconds)
 
     async def look(self) -> None:
@@ -115,12 +118,13 @@ class Alerts:
         status = await self._status()
         doubled = await self._ledger.call(self._ledger.overview.doubled)
         kept = await self._ledger.call(self._ledger.notes.get, MEMORY_KEY)
+        before = memory_from_json(kept)
         memory, alerts = look(
-            memory_from_json(kept), troubles_of(status), counted_of(status, doubled), self._clock.now(), self._patience
+            before, troubles_of(status), counted_of(status, doubled), self._clock.now(), self._patience
         )
         for alert in alerts:
             if not await self._tell(alert):
-                return  # nothing is remembered: it is told at the next look
+                memory = untold(memory, before, alert)  # it alone: the others must not be told again with it
         text = memory_to_json(memory)
         if text != kept:
             await self._ledger.call(self._ledger.notes.put, MEMORY_KEY, text)
@@ -138,6 +142,8 @@ class Alerts:
                 log.error("alert.not_told", channel=channel.name, code=alert.code, reason="it took too long")  # noqa: TRY400  no bug of ours
             except (ChannelFailed, InboxSyncError) as error:
                 log.error("alert.not_told", channel=channel.name, code=alert.code, reason=str(error))  # noqa: TRY400  no bug of ours
+            except Exception:
+                log.exception("alert.bug", channel=channel.name, code=alert.code)  # the other channels tell it once
         return took > 0
 
     # ------------------------------------------------------------------ channels
@@ -191,7 +197,7 @@ class Alerts:
         mail = EmailMessage()
         mail["From"] = self._settings.mail_from
         mail["To"] = ", ".join(self._settings.mail_to)
-        mail["Subject"] = f"inbox-sync: {_line(alert)}"[:200]
+        mail["Subject"] = f"inbox-sync: {plain(_line(alert))}"[:200]  # a line end of a server's words would be refused
         mail["Date"] = format_datetime(self._clock.now())
         mail["Message-ID"] = make_msgid(domain="inbox-sync.invalid")
         mail["Auto-Submitted"] = "auto-generated"

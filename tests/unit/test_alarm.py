@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from sync.alarm import Alert, AlertKind, Counted, Memory, Patience, Trouble, look, memory_from_json, memory_to_json
+from sync.alarm import (
+    Alert,
+    AlertKind,
+    Counted,
+    Memory,
+    Patience,
+    Trouble,
+    look,
+    memory_from_json,
+    memory_to_json,
+    untold,
+)
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 PATIENCE = Patience(timedelta(minutes=5), timedelta(minutes=2), timedelta(hours=1))
@@ -81,6 +93,25 @@ def test_what_happened_is_counted_from_the_first_look_on_and_told_together() -> 
     assert watch.at(200, counted=held(3)) == []
     [told] = watch.at(300, counted=held(4))
     assert told.sentence.startswith("source support: 1 ")
+
+
+def test_an_alert_that_nobody_took_is_found_again_and_no_other_with_it() -> None:
+    other = Trouble("inbox main", "inbox.refused", "it refuses", "")
+    held = Counted("source support", "delivery.held", 1, "deliveries are held for you", "")
+    memory, _ = look(Memory(), [DOWN, other], [held], NOON, PATIENCE)
+    later = NOON + timedelta(minutes=6)
+    more = replace(held, count=3)
+    told, alerts = look(memory, [DOWN, other], [more], later, PATIENCE)
+    assert len(alerts) == 3
+    for missed in alerts:
+        left = untold(told, memory, missed)
+        _, again = look(memory_from_json(memory_to_json(left)), [DOWN, other], [more], later, PATIENCE)
+        assert again == [missed]
+    gone, _ = look(told, [other], [more], later, PATIENCE)
+    well = later + timedelta(minutes=3)
+    after, [end] = look(gone, [other], [more], well, PATIENCE)
+    _, again = look(untold(after, gone, end), [other], [more], well, PATIENCE)
+    assert again == [end]
 
 
 def test_a_memory_that_cannot_be_read_is_an_empty_one() -> None:
