@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sync.decide import is_released, waits_for_retry, was_set_back
-from sync.delivery import OrderKey, Waiting
+from sync.decide import is_released, waits_for_retry, waits_for_room, was_set_back
+from sync.delivery import OrderKey, Release, Waiting
 
 
 class _Lane:
@@ -107,9 +107,9 @@ class Board:
     """What waits. Rows come in by `load`, leave by `finish_send` and `forget_missing`; `next_send` and `next_resolve`
     mark what they give as busy until `finish_send` or `finish_resolve`."""
 
-    def __init__(self, mapping_ttl: timedelta, known_until: Callable[[str], datetime | None]) -> None:
+    def __init__(self, mapping_ttl: timedelta, release_of: Callable[[str], Release | None]) -> None:
         self._mapping_ttl = mapping_ttl
-        self._known_until = known_until
+        self._release_of = release_of
         self._lanes: dict[str, _Lane] = {}
         self._lane_of: dict[int, str] = {}
         self._on_the_wire: set[str] = set()
@@ -303,7 +303,9 @@ class Board:
                 moments.append(head.retry_at)
             elif lane.resolve_at is not None and lane.postponed(now):
                 moments.append(lane.resolve_at)
-            elif not is_released(head, self._known_until(head.source), now):
+            elif waits_for_room(head, release := self._release_of(head.source)):
+                continue  # no time helps: the ledger will have news
+            elif not is_released(head, release, now):
                 moments.append(head.release_at)
         return min(moments, default=None)
 
@@ -319,14 +321,18 @@ class Board:
             for lane in self._lanes.values()
             if self._is_awaited(lane)
             or waits_for_retry(lane.head(), now)
-            or not is_released(lane.head(), self._known_until(lane.head().source), now)
+            or not is_released(lane.head(), self._release_of(lane.head().source), now)
         )
 
-    def all_wait_for_retry(self, now: datetime, *, with_backfill: bool = True) -> bool:
-        """Whether every lane is held by a delivery that was refused and waits for its next try. Without `with_backfill`:
-        every one where something live waits."""
+    def all_wait(self, now: datetime, *, with_backfill: bool = True) -> bool:
+        """Whether every lane is held by a delivery that was refused and waits for its next try, or waits for an earlier
+        message that finds no room in the spool. Without `with_backfill`: every one where something live waits."""
         lanes = (lane for lane in self._lanes.values() if with_backfill or not lane.backfill)
-        return all(lane.waits(now) or self._is_held(lane, now) for lane in lanes)
+        return all(lane.waits(now) or self._is_held(lane, now) or self._waits_for_room(lane) for lane in lanes)
+
+    def _waits_for_room(self, lane: _Lane) -> bool:
+        head = lane.head()
+        return waits_for_room(head, self._release_of(head.source))
 
     # ------------------------------------------------------------------ inside
 
@@ -425,7 +431,7 @@ class Board:
                 continue
             if frontier is not None and order > frontier:
                 return None
-            if not is_released(head, self._known_until(head.source), now):
+            if not is_released(head, self._release_of(head.source), now):
                 return None
             self._pop_offer(heap)
             lane.busy = True

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeAlias
 
 from sync.connector import StreamRole
-from sync.delivery import OnTheWire, Waiting
+from sync.delivery import OnTheWire, Release, Waiting
 from sync.message import FingerprintParts, Found, Message, Participant
 from sync.states import Reason
 from sync.text.quotes import ReplyPolicy
@@ -360,12 +360,24 @@ def count_arrival(count: HourCount, arrived_at: datetime) -> HourCount:
 # ---------------------------------------------------------------------------------------------------- order
 
 
-def is_released(row: Waiting, known_until: datetime | None, now: datetime) -> bool:
-    """Whether a delivery need not wait for its sibling streams any more: they are known up to its arrival, or it has
-    waited long enough. `known_until`: the earliest of the source's streams' `complete_until`."""
+def is_released(row: Waiting, release: Release | None, now: datetime) -> bool:
+    """Whether a delivery need not wait for its siblings any more: its source's streams are known and loaded up to it, or
+    it has waited long enough. `release`: its source's; None: nothing is known of it."""
+    if waits_for_room(row, release):
+        return False
     if row.backfill or now >= row.release_at or was_set_back(row.seen_at, now):
         return True
-    return known_until is not None and known_until >= row.order.arrived_at
+    if release is None or release.known_until is None or release.known_until < row.order.arrived_at:
+        return False
+    return release.found is None or row.order < release.found
+
+
+def waits_for_room(row: Waiting, release: Release | None) -> bool:
+    """Whether an earlier message of the source is known, and is not loaded only because the spool is full: a delivery
+    waits for it as it would if it were loaded."""
+    if row.backfill or row.late or release is None or release.awaited is None:
+        return False
+    return row.order > release.awaited
 
 
 def waits_for_retry(row: Waiting, now: datetime) -> bool:

@@ -21,7 +21,7 @@ from sync.board import Board
 from sync.book import LEDGER_PAUSE_SECONDS, Book, Signals
 from sync.clock import Clock
 from sync.conversations import Conversations
-from sync.delivery import Conversation, Intent, OnTheWire, Waiting
+from sync.delivery import Conversation, Intent, OnTheWire, Release, Waiting
 from sync.errors import AuthError, InboxSyncError, LedgerError, MessageError, Scope, TemporaryError
 from sync.group import Group
 from sync.health import InboxHealth
@@ -80,8 +80,8 @@ class Deliverer:
         self._health = health
         self._badges = badges
         self._clock = clock
-        self._known_until: dict[str, datetime | None] = {}
-        self.board = Board(timedelta(hours=settings.mapping_ttl_hours), self._known_until.get)
+        self._releases: dict[str, Release] = {}
+        self.board = Board(timedelta(hours=settings.mapping_ttl_hours), self._releases.get)
         self._signals = Signals()
         self._conversations = Conversations(inbox, ledger)
         self._book = Book(
@@ -193,7 +193,7 @@ class Deliverer:
         now = self._clock.now()
         wake_at = self.board.next_wake_at(now, with_backfill=with_backfill)
         soon = wake_at is not None and wake_at - now < timedelta(seconds=QUIET_AFTER_SECONDS)
-        return self.board.all_wait_for_retry(now, with_backfill=with_backfill) and not soon
+        return self.board.all_wait(now, with_backfill=with_backfill) and not soon
 
     async def _step(self) -> None:
         if self._health.parked is not None:
@@ -233,8 +233,10 @@ class Deliverer:
         wire = await self._ledger.call(deliveries.on_the_wire, self.inbox)
         releases = await self._ledger.call(deliveries.releases, self.inbox)
         rows = await self._ledger.call(deliveries.window, self.inbox, limit, now)
-        self._known_until.clear()
-        self._known_until.update(releases)
+        # A message that was loaded meanwhile is not in the window, one that was found meanwhile was not known before it.
+        since = await self._ledger.call(deliveries.releases, self.inbox)
+        self._releases.clear()
+        self._releases.update({name: since[name].both(known) for name, known in releases.items() if name in since})
         self._window_full = len(rows) >= limit
         self._only_live = not any(row.backfill for row in rows[:limit])  # live comes first
         if not self._window_full:

@@ -27,6 +27,32 @@ class OrderKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Release:
+    """What a source's deliveries need not wait for any more.
+
+    `known_until` is up to which arrival all its streams are known (None: nothing is), `found` the place of the first
+    message that has a row and whose content is still to be loaded: up to these two a delivery goes before its time is
+    up. `awaited` is the first of those that lack nothing but room in the spool: what comes after it waits for it, however
+    long.
+    """
+
+    known_until: datetime | None = None
+    found: OrderKey | None = None
+    awaited: OrderKey | None = None
+
+    def both(self, other: Release) -> Release:
+        """What both allow."""
+        until = None
+        if self.known_until is not None and other.known_until is not None:
+            until = min(self.known_until, other.known_until)
+        return Release(until, _first(self.found, other.found), _first(self.awaited, other.awaited))
+
+
+def _first(one: OrderKey | None, other: OrderKey | None) -> OrderKey | None:
+    return min((place for place in (one, other) if place is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """A pending delivery as the deliverer sees it.
 

@@ -91,6 +91,13 @@ class Fetcher:
         self._suspects: dict[int, _Suspect] = {}
         self._any_due = True
         """Whether rows waited for their content when the pass began."""
+        self.loads = False
+        """Whether the pass could load what was found before, as far as there was room."""
+
+    @property
+    def put_off(self) -> frozenset[int]:
+        """Messages that could not be loaded and are not tried again at once."""
+        return frozenset(message_id for message_id, one in self._suspects.items() if one.failures)
 
     async def fetch(self, stream: Stream, epoch: str, ids: Sequence[str], ctx: PassContext) -> Mapping[str, Content]:
         """Contents by id, within a part of the pass's time. Raises TemporaryError (`FETCH_HUNG`) when that is over, and
@@ -119,40 +126,50 @@ class Fetcher:
     async def load_found(
         self, source: SourceRow, streams: Mapping[str, Stream], rows: Mapping[str, StreamRow], report: PassReport
     ) -> None:
-        """Rows that are due, together as far as they can be; those with which a fetch failed are left for later."""
+        """Rows that are due, together as far as they can be, up to the first that finds no room: what comes after it would
+        wait for it in the spool. Those with which a fetch failed are left for later."""
+        self.loads = False
         if not isinstance(self._connector, Fetches):
             return
         due = await self._due_fetches()
         self._any_due = bool(due)
         for group in _fetch_groups([row for row in due if not self._is_suspect(row)]):
-            if await self._is_spool_full(report):
-                return
-            try:
-                await self._load_group(source, streams, rows, group, report)
-            except (TemporaryError, MessageError) as error:
-                self.suspect([one.message_id for one in group])
-                if not is_about_messages(error):
-                    raise
+            left: Sequence[FoundRow] = group
+            while left and not report.spool_full:
+                try:
+                    left = await self._load_some(source, streams, rows, left, report)
+                except (TemporaryError, MessageError) as error:
+                    self.suspect([one.message_id for one in left])
+                    if not is_about_messages(error):
+                        raise
+                    break
+        self.loads = not self._suspects
 
     async def load_suspects(
         self, source: SourceRow, streams: Mapping[str, Stream], rows: Mapping[str, StreamRow], report: PassReport
     ) -> None:
         """Messages with which a fetch failed, one by one and after everything else. A failure that may be the source's
         counts against a message only when another one could be loaded: an outage must make nothing `gone`."""
-        if not isinstance(self._connector, Fetches) or not (self._any_due or self._suspects):
+        if not isinstance(self._connector, Fetches):
+            return
+        self.loads = not self._suspects
+        if not (self._any_due or self._suspects):
             return
         due = [row for row in await self._due_fetches() if self._is_suspect(row)]
         self._suspects = {row.message_id: self._suspects.get(row.message_id, _Suspect()) for row in due}
         failed: list[FoundRow] = []
         failures_in_a_row = 0
         failure: InboxSyncError | None = None
+        gave_up = False
         for row in sorted(due, key=lambda row: (row.fetch_attempts, self._suspects[row.message_id].failures)):
             if self._suspects[row.message_id].not_before > self._clock.elapsed_seconds():
                 continue
-            if failures_in_a_row == FAILURES_IN_A_ROW or await self._is_spool_full(report):
+            gave_up = gave_up or failures_in_a_row == FAILURES_IN_A_ROW
+            if gave_up:
                 break
             try:
-                await self._load_group(source, streams, rows, [row], report)
+                if await self._load_some(source, streams, rows, [row], report):
+                    break  # the spool is full
                 failures_in_a_row = 0
             except (TemporaryError, MessageError) as error:
                 log.warning("message.not_fetched", source=self._name, message=row.message_id, code=error.code)
@@ -163,28 +180,54 @@ class Fetcher:
                 failed.append(row)
                 failure = error
                 failures_in_a_row += 1
-                if error.code == FETCH_HUNG:
-                    break  # two of them would use up the pass
+                gave_up = error.code == FETCH_HUNG  # two of them would use up the pass
         if report.fetched:
             await self._fetch_failed(failed)
         elif failure is not None:
             raise failure
+        self.loads = not gave_up
 
     async def _due_fetches(self) -> Sequence[FoundRow]:
         return await self._ledger.call(
             self._ledger.messages.to_fetch, self._name, self._clock.now(), FETCH_AT_ONCE * 20
         )
 
-    async def _is_spool_full(self, report: PassReport) -> bool:
-        full = await self._ledger.call(self._ledger.messages.spooled_bytes) >= self._spool_max_bytes
-        report.spool_full = report.spool_full or full
-        return full
+    async def has_room(self) -> bool:
+        """Whether the next pass would find room for the first message that waits for its content."""
+        if await self._ledger.call(self._ledger.messages.spooled_bytes) < self._spool_max_bytes:
+            return True
+        first = await self._ledger.call(self._ledger.messages.to_fetch, self._name, self._clock.now(), 1)
+        return bool(first) and await self.spooler.room_ahead(first[0]) is not None
+
+    async def _load_some(
+        self,
+        source: SourceRow,
+        streams: Mapping[str, Stream],
+        rows: Mapping[str, StreamRow],
+        group: Sequence[FoundRow],
+        report: PassReport,
+    ) -> Sequence[FoundRow]:
+        """Loads the first rows of a group, as many as find room: at least the first one, if it must not wait for room.
+        Returns those that are left; the report says when it is for want of room."""
+        room = await self.spooler.room()
+        free = self._spool_max_bytes - room.waiting_bytes
+        if free > 0:
+            count = _that_fit(group, free, self._settings.size_limit_bytes)
+            unplaced = await self._load_group(source, streams, rows, group[:count], room, report)
+            if len(unplaced) < count:
+                return [*unplaced, *group[count:]]
+        ahead = await self.spooler.room_ahead(group[0])
+        if ahead is not None and not await self._load_group(source, streams, rows, group[:1], ahead, report):
+            return group[1:]
+        report.spool_full = True
+        return group
 
     def _is_suspect(self, row: FoundRow) -> bool:
         return row.fetch_attempts > 0 or row.message_id in self._suspects
 
     def suspect(self, message_ids: Collection[int]) -> None:
         """A fetch of these failed: from now on they are fetched one by one."""
+        self.loads = False
         for message_id in message_ids:
             self._suspects.setdefault(message_id, _Suspect())
 
@@ -199,13 +242,15 @@ class Fetcher:
         streams: Mapping[str, Stream],
         rows: Mapping[str, StreamRow],
         group: Sequence[FoundRow],
+        room: Room,
         report: PassReport,
-    ) -> None:
+    ) -> Sequence[FoundRow]:
+        """Loads what finds room, up to the first message that does not. Returns those that have to wait for it."""
         stream = streams.get(group[0].stream)
         generation, _, epoch = group[0].epoch.partition(":")
         if stream is None or generation != str(source.generation):
             await self._fetch_failed(group)
-            return
+            return ()
         row = rows[stream.key]
         rules = self._terms.rules(source, stream, row, epoch)
         ids = [one.external_id for one in group]
@@ -213,7 +258,7 @@ class Fetcher:
         contents = await self.fetch(stream, epoch, ids, ctx)
         report.fetched += len(contents)
         missing: list[FoundRow] = []
-        room = await self.spooler.room()
+        unplaced: list[FoundRow] = []
         verdicts: dict[int, Verdict] = {}
         for one in group:
             content = contents.get(one.external_id)
@@ -223,12 +268,15 @@ class Fetcher:
             asked = replace(rules, overruled=True) if one.late else rules
             verdict = Vanished(content.why) if isinstance(content, Gone) else verdict_on(content, asked)
             if isinstance(verdict, Loaded):
+                if unplaced:
+                    unplaced.append(one)
+                    continue
                 try:
                     verdict = await self.spooler.spool(stream, epoch, one.external_id, verdict, ctx, room)
                 except TemporaryError as error:
                     if error.code != SPOOL_FULL:
                         raise
-                    report.spool_full = True
+                    unplaced.append(one)
                     continue
             verdicts[one.message_id] = verdict
         now = self._clock.now()
@@ -241,6 +289,7 @@ class Fetcher:
             self._terms.lease,
         )
         await self._fetch_failed(missing)
+        return unplaced
 
     async def _fetch_failed(self, rows: Sequence[FoundRow]) -> None:
         if not rows:
@@ -300,6 +349,15 @@ def abort(connector: Connector) -> None:
     """Closes a connector's sockets without waiting, where it knows how."""
     if isinstance(connector, Aborts):
         connector.abort()
+
+
+def _that_fit(rows: Sequence[FoundRow], free_bytes: int, size_limit_bytes: int) -> int:
+    """How many of the first rows there is room for, by their sizes; at least one."""
+    for count, row in enumerate(rows):
+        if free_bytes <= 0:
+            return count
+        free_bytes -= min(row.size or 0, size_limit_bytes)
+    return len(rows)
 
 
 def _fetch_groups(rows: Sequence[FoundRow]) -> list[list[FoundRow]]:

@@ -18,7 +18,7 @@ import structlog
 
 from sync.clock import Clock
 from sync.connector import Connector, Fetches, Http, PassContext, Stream
-from sync.decide import Seen, backoff_seconds
+from sync.decide import Loaded, Seen, backoff_seconds
 from sync.errors import AuthError, ConfigError, InboxSyncError, MessageError, TemporaryError
 from sync.fetch import Fetcher, abort, has_files, is_about_messages, see_found, with_content
 from sync.ledger import EditedIds, LeaseLost, LeaseRef, Ledger, Mark, PassEnd, SourceRow, StreamRow, View
@@ -103,6 +103,7 @@ class Poller:
         began = self._clock.elapsed_seconds()
         source = await self.load(starts_pass=True)
         report = PassReport(self.name)
+        self.fetcher.loads = False
         try:
             async with asyncio.timeout(self.settings.pass_timeout_seconds):
                 await self._streams(source, report)
@@ -294,11 +295,15 @@ class Poller:
         report: PassReport,
     ) -> list[Seen]:
         """The files of new messages are loaded before their messages are recorded. A message whose files cannot
-        be had now is recorded without content, where it can be loaded again; else without these files. Where it cannot,
-        and there is no room for its files, it is left for the next pass with all that come after it."""
+        be had now is recorded without content, where it can be loaded again; else without these files. Once there is no
+        room for some, those after it are recorded without content, too: they would wait for it in the spool. Where they
+        cannot be loaded again, it is left for the next pass with all that come after it."""
         room = await self.fetcher.spooler.room()
         done: list[Seen] = []
         for one, verdict in judged:
+            if report.spool_full and verdict == "new" and isinstance(one.content, Loaded) and self._can_load_later:
+                done.append(replace(one, content=None))
+                continue
             if not has_files(one) or (verdict != "new" and one.external_id not in edited):
                 done.append(one)
                 continue
@@ -306,7 +311,7 @@ class Poller:
                 done.append(await self.fetcher.with_files(stream, loading[0], one, loading[1], room))
             except TemporaryError as error:
                 report.spool_full = report.spool_full or error.code == SPOOL_FULL
-                if error.code == SPOOL_FULL and not isinstance(self.connector, Fetches):
+                if error.code == SPOOL_FULL and not self._can_load_later:
                     break
                 without = replace(one, content=None)
                 done.append(_unedited(without) if one.external_id in edited else without)
@@ -314,10 +319,15 @@ class Poller:
                     log.warning("message.files_not_loaded", source=self.name, id=one.external_id, code=error.code)
         return done
 
+    @property
+    def _can_load_later(self) -> bool:
+        return isinstance(self.connector, Fetches)
+
     async def _new_without_content(
         self, seen: Sequence[Seen], verdicts: Sequence[str], edited: frozenset[str], report: PassReport
     ) -> list[Seen]:
-        """Those whose content is wanted now: new (or edited), not skipped, and with room in the spool."""
+        """Those whose content is wanted now: new (or edited), not skipped, and with room in the spool. None once something
+        earlier found no room in this pass: they come after it."""
         new = [
             one
             for one, verdict in zip(seen, verdicts, strict=True)
@@ -326,7 +336,7 @@ class Poller:
         room = self._spool_max_bytes - await self.ledger.call(self.ledger.messages.spooled_bytes)
         wanted = []
         for one in new:
-            if room <= 0:
+            if room <= 0 or report.spool_full:
                 report.spool_full = True
                 break
             room -= min(one.size or 0, self.settings.size_limit_bytes)
@@ -399,6 +409,8 @@ class Poller:
             next_step="" if error is None else error.next_step,
             next_pass_at=now + timedelta(seconds=report.next_wait_seconds),
             counts={"found": report.found, "new": report.new, "deliveries": report.deliveries},
+            loads=self.fetcher.loads,
+            put_off=self.fetcher.put_off,
         )
         # A first load that broke off goes on in the next pass: its rows wait for the streams that were not looked at yet.
         broke_off = error is not None and not isinstance(error, ConfigError) and source.last_good_pass_at is None

@@ -342,13 +342,17 @@ class Runtime:
 
     async def poll_fully(self, name: str) -> PassReport | None:
         """Passes until everything found is loaded: one, unless the spool fills up in between."""
-        report = await self.poll(name)
-        while report is not None and report.spool_full and report.error is None and await self._has_room(name):
-            again = await self.poll(name)
-            if again is None:
-                break
-            report = report.plus(again)
-        return report
+        report: PassReport | None = None
+        while True:
+            waited = await self.ledger.call(self.ledger.messages.spooled_bytes)
+            last = await self.poll(name)
+            if last is None:
+                return report
+            report = last if report is None else report.plus(last)
+            made_nothing = not (last.deliveries or last.new)
+            full = last.spool_full and last.error is None
+            if not full or not await self._has_room(name, waited if made_nothing else None):
+                return report
 
     async def sweep(self, name: str) -> None:
         """Looks a source through for what came to light late. Nothing while it is paused, another process holds it, or
@@ -380,16 +384,20 @@ class Runtime:
         """Does the ledger's open backfills from now on."""
         self._spawn(self.backfills.run(), "backfills")
 
-    async def _has_room(self, source: str) -> bool:
-        """Waits until the spool has room again. False when it stays full, because nothing of this inbox can move now."""
-        inbox = self.pollers[source].inbox
-        most = self.loaded.settings.ledger.spool_max_bytes
-        while await self.ledger.call(self.ledger.messages.spooled_bytes) >= most:
-            side = self.sides.get(inbox)  # a reload may exchange it
-            if side is not None and await side.is_quiet():
+    async def _has_room(self, source: str, waited_bytes: int | None) -> bool:
+        """Waits until the spool has room again. False when it stays full, because nothing of this inbox can move now.
+        `waited_bytes`: what waited in it before a pass that found room for nothing; some of that has to go first."""
+        poller = self.pollers[source]
+        while True:
+            side = self.sides.get(poller.inbox)  # a reload may exchange it
+            quiet = side is not None and await side.is_quiet()
+            waiting = await self.ledger.call(self.ledger.messages.spooled_bytes)
+            has_moved = waited_bytes is None or waiting < waited_bytes
+            if has_moved and await poller.fetcher.has_room():
+                return True
+            if quiet:
                 return False
             await self.clock.sleep(SPOOL_WAIT_SECONDS)
-        return True
 
     async def stop(self, grace_seconds: float) -> None:
         """Drains the delivery sides, closes connectors and connections, gives the leases back."""

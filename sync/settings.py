@@ -74,7 +74,8 @@ class LedgerSettings(_Model):
     threads: int = Field(4, ge=1, le=32)
     """Threads for transactions, and so connections to PostgreSQL."""
     spool_max_bytes: int = Field(256 * MIB, ge=MIB)
-    """Content waiting to be delivered; above it messages stay `found` and are fetched when there is room."""
+    """Content waiting to be delivered; above it messages stay `found` and are fetched when there is room. Those that go
+    first may take as much again where what waits for them has taken the room."""
     keep_days: float = Field(0.0, ge=0, le=36_500)
     """What arrived and was written longer ago is forgotten once it is final, and nothing from before then is wanted from
     any source any more; what has no date is kept. 0 keeps everything, which costs about 1 kB a message."""

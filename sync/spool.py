@@ -24,7 +24,7 @@ from sync.clock import Clock
 from sync.connector import PIECE_MAX_BYTES, Attaches, Connector, Fetches, PassContext, Stream
 from sync.decide import Loaded
 from sync.errors import MessageError, Scope, TemporaryError
-from sync.ledger import Ledger
+from sync.ledger import FoundRow, Ledger
 from sync.message import ORIGINAL_REF, Attachment, Message
 from sync.passes import PassTerms
 from sync.settings import SourceSettings
@@ -32,6 +32,8 @@ from sync.settings import SourceSettings
 log = structlog.get_logger()
 
 SPOOL_FULL: Final = "ledger.spool_full"
+SPOOLS_AHEAD: Final = 2
+"""What comes first may use the spool's room so many times over, where messages that wait for it have filled the spool."""
 FILE_SHARE: Final = 0.5
 """The part of a pass's time that one file may take."""
 FILE_TRIES: Final = 3
@@ -102,6 +104,17 @@ class Spooler:
         """What there is for the next batch."""
         waiting = await self._ledger.call(self._ledger.messages.spooled_bytes)
         return Room(waiting + await self._ledger.call(self._ledger.attachments.unrecorded_bytes))
+
+    async def room_ahead(self, row: FoundRow) -> Room | None:
+        """What a found message finds by itself: what comes after it in its source waits for it, and takes no room from it,
+        up to as much again as the spool may hold. One that nothing of its source comes before is loaded in any case.
+        None: it has to wait for room."""
+        waiting = (await self.room()).waiting_bytes
+        before, after = await self._ledger.call(self._ledger.messages.spooled_around, row)
+        if not before:
+            return Room(0)
+        most = self._spool_max_bytes
+        return Room(waiting - after) if waiting < SPOOLS_AHEAD * most and waiting - after < most else None
 
     async def spool(
         self, stream: Stream, epoch: str, external_id: str, loaded: Loaded, ctx: PassContext, room: Room

@@ -11,8 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Integer, Text, and_, cast, lit
 from sync.ledger import schema
 from sync.ledger.events import new_event, write_events
 from sync.ledger.repository import chunks
-from sync.ledger.rows import View
-from sync.ledger.sources import REMOVED
+from sync.ledger.rows import REMOVED, View
 from sync.ledger.tallies import Tally
 from sync.states import MessageState, Reason
 

@@ -10,7 +10,20 @@ from datetime import datetime
 from typing import NamedTuple, TypeAlias
 
 from pydantic_core import PydanticSerializationError
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, case, delete, exists, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
 from typing_extensions import TypedDict
 
 from sync.decide import Dead, Loaded
@@ -21,12 +34,15 @@ from sync.ledger.participants import ParticipantIds, is_erased, participant_ids
 from sync.ledger.prepared import ForKeys, ManyTimes
 from sync.ledger.rates import Arrival, count_arrivals
 from sync.ledger.repository import chunks
+from sync.ledger.rows import FoundRow
 from sync.ledger.tallies import Tally
 from sync.ledger.types import key_text, without_nul
 from sync.message import Attachment, Json, Message, Participant, message_from_json, message_to_json
 from sync.states import OPEN_DELIVERY_STATES, DeliveryState, Reason
 
 _D = schema.deliveries.c
+_M = schema.messages.c
+_T = schema.streams.c
 _P = schema.payloads.c
 _R = schema.raws.c
 
@@ -329,6 +345,27 @@ def read_contents(tx: Connection, message_ids: Collection[int]) -> dict[int, Mes
 def spooled_bytes(tx: Connection) -> int:
     """Bytes of content that wait for delivery (an index holds all that is read)."""
     return int(tx.execute(select(func.coalesce(func.sum(_P.bytes), 0)).where(_P.kept_at.is_(None))).scalar_one())
+
+
+def spooled_around(tx: Connection, row: FoundRow) -> tuple[int, int]:
+    """Of what waits for delivery, the bytes that come before a found message of the same source, and those after it."""
+    earlier = or_(
+        _M.arrived_at < row.arrived_at,
+        and_(_M.arrived_at == row.arrived_at, _T.rank < row.stream_rank),
+        and_(_M.arrived_at == row.arrived_at, _T.rank == row.stream_rank, _M.id < row.message_id),
+    )
+    source_id = select(_T.source_id).where(_T.id == row.stream_id).scalar_subquery()
+    query = (
+        select(
+            func.coalesce(func.sum(case((earlier, _P.bytes), else_=0)), 0),
+            func.coalesce(func.sum(_P.bytes), 0),
+        )
+        .join(schema.messages, _M.id == _P.message_id)
+        .join(schema.streams, _T.id == _M.stream_id)
+        .where(_P.kept_at.is_(None), _M.source_id == source_id)
+    )
+    before, all_of_it = tx.execute(query).one()
+    return int(before), int(all_of_it) - int(before)
 
 
 # ---------------------------------------------------------------------------------------------------- raw copies

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from sqlalchemy import Connection, Row, Select, and_, func, not_, or_, select, update
+from sqlalchemy import Connection, Row, Select, and_, exists, func, not_, or_, select, update
 
 from sync.decide import CLOCKS_AGREE
-from sync.delivery import Change, Conversation, Intent, OnTheWire, OrderKey, Uploaded, Waiting
+from sync.delivery import Change, Conversation, Intent, OnTheWire, OrderKey, Release, Uploaded, Waiting
 from sync.ledger import schema
-from sync.ledger.claims import can_be_fetched
 from sync.ledger.commit import Commit
 from sync.ledger.contents import drop_delivered
 from sync.ledger.engine import Database
 from sync.ledger.events import new_event, write_events
 from sync.ledger.fence import lease_is_held
+from sync.ledger.fetches import first_awaited, first_found
 from sync.ledger.repository import Repository, chunks, reads, writes
 from sync.ledger.rows import LeaseLost, LeaseRef
 from sync.ledger.schema import in_state
@@ -29,8 +29,6 @@ _S = schema.sources.c
 _T = schema.streams.c
 _M = schema.messages.c
 _C = schema.conversations.c
-
-_MICROSECOND = timedelta(microseconds=1)
 
 
 class Deliveries(Repository):
@@ -59,15 +57,17 @@ class Deliveries(Repository):
         return rows
 
     @reads
-    def releases(self, tx: Connection, inbox: str) -> dict[str, datetime | None]:
-        """Up to which arrival each source of the inbox is known, by its name: rows that arrived then or earlier need
-        not wait for their sibling streams. The least of its streams' `complete_until`, and less than the arrival of
-        anything found whose content is still to be fetched. None: a stream was never polled to its end, or a pass over
-        several streams is under way (or was when its process died), so that siblings may not have been looked at since
-        the newest rows came."""
+    def releases(self, tx: Connection, inbox: str) -> dict[str, Release]:
+        """What the deliveries of each source of the inbox need not wait for, by its name. It is known up to the least of
+        its streams' `complete_until`, and not at all where a stream was never polled to its end, or a pass over several
+        streams is under way (or was when its process died), so that siblings may not have been looked at since the
+        newest rows came. Nothing is awaited for longer than its time from a source that is paused, or whose contents
+        could not be loaded."""
         query = (
             select(
+                _S.id,
                 _S.name,
+                _S.paused,
                 _S.next_pass_at,
                 func.count(_T.id),
                 func.count(_T.complete_until),
@@ -75,16 +75,17 @@ class Deliveries(Repository):
             )
             .join(schema.streams, and_(_T.source_id == _S.id, _T.active))
             .where(_S.inbox == inbox)
-            .group_by(_S.name, _S.next_pass_at)
+            .group_by(_S.id, _S.name, _S.paused, _S.next_pass_at)
         )
-        releases: dict[str, datetime | None] = {}
-        for name, next_pass_at, streams, known, until in tx.execute(query):
+        with_found = set(tx.execute(_with_found(inbox)).scalars())
+        releases: dict[str, Release] = {}
+        for source_id, name, paused, next_pass_at, streams, known, until in tx.execute(query).all():
             under_way = next_pass_at is None and streams > 1
-            releases[name] = until if known == streams and not under_way else None
-        for row in tx.execute(_first_found(inbox)):
-            until = releases.get(row.source)
-            if until is not None:
-                releases[row.source] = min(until, row.first - _MICROSECOND)
+            releases[name] = Release(
+                known_until=until if known == streams and not under_way else None,
+                found=first_found(tx, source_id) if source_id in with_found else None,
+                awaited=first_awaited(tx, source_id) if source_id in with_found and not paused else None,
+            )
         return releases
 
     @reads
@@ -377,15 +378,10 @@ def _on_the_wire(row: Row[*tuple[object, ...]]) -> OnTheWire:
     )
 
 
-def _first_found(inbox: str) -> Select[*tuple[object, ...]]:
-    """The earliest arrival among what is found and can still be fetched, per source."""
-    return (
-        select(_S.name.label("source"), func.min(_M.arrived_at).label("first"))
-        .join(schema.sources, _S.id == _M.source_id)
-        .join(schema.streams, _T.id == _M.stream_id)
-        .where(_S.inbox == inbox, in_state(_M.state, MessageState.FOUND), can_be_fetched())
-        .group_by(_S.name)
-    )
+def _with_found(inbox: str) -> Select[int]:
+    """The sources that have something found."""
+    found = exists().where(_M.source_id == _S.id, in_state(_M.state, MessageState.FOUND))
+    return select(_S.id).where(_S.inbox == inbox, found)
 
 
 def _wire_query(inbox: str) -> Select[*tuple[object, ...]]:

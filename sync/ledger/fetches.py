@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, or_, select, update
+from sqlalchemy import Connection, Row, Select, not_, or_, select, update
 
 from sync.decide import CLOCKS_AGREE, Vanished
+from sync.delivery import OrderKey
 from sync.ledger import schema
 from sync.ledger.claims import can_be_fetched
 from sync.ledger.repository import chunks
@@ -21,14 +22,19 @@ _M = schema.messages.c
 _S = schema.sources.c
 _T = schema.streams.c
 
+_IN_ORDER = (_M.arrived_at, _T.rank, _M.id)
+"""How the messages of one source are delivered (`OrderKey`)."""
+
 
 def due_fetches(tx: Connection, source: str, now: datetime, limit: int) -> list[FoundRow]:
-    """Found messages of a source whose turn it is, in order of arrival. Ids of an old numbering are not among them."""
+    """Found messages of a source whose turn it is, in the order in which they are delivered. Ids of an old numbering are
+    not among them."""
     query = (
         select(
             _M.id,
             _M.stream_id,
             _T.key,
+            _T.rank,
             _M.epoch,
             _M.external_id,
             _M.size_bytes,
@@ -46,7 +52,7 @@ def due_fetches(tx: Connection, source: str, now: datetime, limit: int) -> list[
             or_(_M.fetch_at.is_(None), _M.fetch_at <= now, _M.updated_at > now + CLOCKS_AGREE),
             can_be_fetched(),
         )
-        .order_by(_M.arrived_at, _M.id)
+        .order_by(_M.backfill, *_IN_ORDER)
         .limit(limit)
     )
     return [_found_row(row) for row in tx.execute(query)]
@@ -57,6 +63,7 @@ def _found_row(row: Row[*tuple[object, ...]]) -> FoundRow:
         message_id=row.id,
         stream_id=row.stream_id,
         stream=row.key,
+        stream_rank=row.rank,
         epoch=row.epoch,
         external_id=row.external_id,
         size=row.size_bytes,
@@ -65,6 +72,52 @@ def _found_row(row: Row[*tuple[object, ...]]) -> FoundRow:
         backfill=row.backfill,
         late=row.late,
     )
+
+
+def first_found(tx: Connection, source_id: int) -> OrderKey | None:
+    """The place of the first message of a source whose content is still to be loaded."""
+    row = tx.execute(_first(source_id)).one_or_none()
+    return None if row is None else _place(row)
+
+
+def first_awaited(tx: Connection, source_id: int) -> OrderKey | None:
+    """The place of the first message of a source that lacks nothing but room in the spool. None also where the source's
+    contents could not be loaded when that was last tried."""
+    row = tx.execute(_first_untried(source_id)).one_or_none()
+    return None if row is None or row.fetch_at is not None else _place(row)
+
+
+def hold_up_nothing(tx: Connection, source_id: int, put_off: Collection[int], now: datetime) -> None:
+    """The contents of a source cannot be loaded now: nothing waits longer than its time for what was found there, until
+    the first of it is loaded; and nothing does for those that are `put_off`. Not counted as their failure."""
+    first = tx.execute(_first_untried(source_id)).one_or_none()
+    for some in chunks(sorted({*put_off, *([] if first is None else [first.id])})):
+        tx.execute(
+            update(schema.messages)
+            .where(_M.id.in_(some), in_state(_M.state, MessageState.FOUND), _M.fetch_at.is_(None))
+            .values(fetch_at=now, updated_at=now)
+        )
+
+
+def _first(source_id: int) -> Select[*tuple[object, ...]]:
+    return (
+        select(_M.id, _M.arrived_at, _S.name, _T.rank, _M.fetch_at)
+        .join(schema.streams, _T.id == _M.stream_id)
+        .join(schema.sources, _S.id == _M.source_id)
+        .where(_M.source_id == source_id, in_state(_M.state, MessageState.FOUND), can_be_fetched())
+        .order_by(*_IN_ORDER)
+        .limit(1)
+    )
+
+
+def _first_untried(source_id: int) -> Select[*tuple[object, ...]]:
+    """Of live messages that no operator asked for; those that failed by themselves are waited for no longer than they
+    always were."""
+    return _first(source_id).where(_M.fetch_attempts == 0, not_(_M.late), not_(_M.backfill))
+
+
+def _place(row: Row[*tuple[object, ...]]) -> OrderKey:
+    return OrderKey(row.arrived_at, row.name, row.rank, row.id)
 
 
 def count_failures(

@@ -186,6 +186,11 @@ class Messages(Repository):
         """Bytes of content that wait to be delivered."""
         return contents.spooled_bytes(tx)
 
+    @reads
+    def spooled_around(self, tx: Connection, row: FoundRow) -> tuple[int, int]:
+        """Of those, the bytes of the contents that come before a found message of their source, and of those after it."""
+        return contents.spooled_around(tx, row)
+
     # ------------------------------------------------------------------ operators
 
     @reads

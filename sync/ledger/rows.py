@@ -92,7 +92,8 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class PassEnd:
-    """How a pass of a source ended. `state`: ok, failing or parked; `counts`: numbers for `status`, by name."""
+    """How a pass of a source ended. `state`: ok, failing or parked; `counts`: numbers for `status`, by name; `loads`:
+    whether what was found could be loaded, as far as there was room for it; `put_off`: those that could not."""
 
     ok: bool
     state: str = "ok"
@@ -101,6 +102,8 @@ class PassEnd:
     next_step: str = ""
     next_pass_at: datetime | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
+    loads: bool = True
+    put_off: frozenset[int] = frozenset()
 
 
 # ---------------------------------------------------------------------------------------------------- configured things
@@ -132,6 +135,10 @@ class InboxRow:
     app_id: str
     fault: Fault | None
     first_seen_at: datetime
+
+
+REMOVED = "removed"
+"""The state of a source that is not configured any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,12 +189,13 @@ class StreamRow:
 
 @dataclass(frozen=True, slots=True)
 class FoundRow:
-    """A message whose content is still to be fetched. `stream` is the stream's key; `late`: an operator asked for it
-    again, so rules that look at its age do not count; `size` in bytes."""
+    """A message whose content is still to be fetched. `stream` is the stream's key, `stream_rank` its place in the
+    source; `late`: an operator asked for it again, so rules that look at its age do not count; `size` in bytes."""
 
     message_id: int
     stream_id: int
     stream: str
+    stream_rank: int
     epoch: str
     external_id: str
     size: int | None

@@ -15,9 +15,10 @@ from sync.ledger import schema
 from sync.ledger.dialect import insert_into, is_postgres
 from sync.ledger.events import new_event, write_events
 from sync.ledger.fence import need_lease
+from sync.ledger.fetches import hold_up_nothing
 from sync.ledger.repository import Repository, reads, writes
 from sync.ledger.retention import read_forgotten_until
-from sync.ledger.rows import LeaseRef, PassEnd, SourceRow
+from sync.ledger.rows import REMOVED, LeaseRef, PassEnd, SourceRow
 from sync.ledger.schema import in_state
 from sync.states import DeliveryState
 
@@ -25,7 +26,6 @@ _S = schema.sources.c
 _T = schema.streams.c
 _D = schema.deliveries.c
 
-REMOVED = "removed"
 NO_FAULT = {"state": "ok", "code": "", "sentence": "", "next_step": "", "failures": 0}
 
 
@@ -125,6 +125,8 @@ class Sources(Repository):
             .where(_D.source_id == row.id, in_state(_D.state, DeliveryState.PENDING), _D.release_at > release_by)
             .values(release_at=release_by)
         )
+        if not end.loads:
+            hold_up_nothing(tx, row.id, end.put_off, now)
         if row.state not in (REMOVED, end.state):
             kind = "source.well_again" if end.state == "ok" else f"source.{end.state}"
             detail = {"sentence": end.sentence}

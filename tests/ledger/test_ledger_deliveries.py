@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from sync.decide import Skip
-from sync.delivery import Looked, NotWritten, Refused, Settled, Unclear, Waiting
+from sync.delivery import Looked, NotWritten, OrderKey, Refused, Release, Settled, Unclear, Waiting
 from sync.ledger import LeaseLost, LeaseRef, Mapped, Mark, PassEnd, commit
 from sync.ledger.contents import content_text
 from sync.states import DeliveryState, Reason
@@ -328,19 +328,18 @@ def test_a_source_is_released_up_to_what_all_its_streams_know(desk: Desk) -> Non
     releases = desk.ledger.deliveries.releases
     ended = PassEnd(ok=True, next_pass_at=desk.at(60))
     desk.ledger.sources.pass_ended("support", desk.now, ended, desk.now)
-    assert releases("main") == {"support": None}
+    assert releases("main") == {"support": Release()}
     desk.record(complete_until=desk.at(100))
-    assert releases("main") == {"support": None}
+    assert releases("main") == {"support": Release()}
     desk.record(view=desk.view(desk.sent), complete_until=desk.at(60))
-    assert releases("main") == {"support": desk.at(60)}
+    assert releases("main") == {"support": Release(desk.at(60))}
     found = desk.record(desk.seen("f", arrived=40)).new_message_ids[0]
-    released = releases("main")["support"]
-    assert released is not None
-    assert desk.at(39) < released < desk.at(40)
+    place = OrderKey(desk.at(40), "support", 0, found)
+    assert releases("main") == {"support": Release(desk.at(60), found=place, awaited=place)}
     desk.ledger.messages.load_contents({found: Skip(Reason.LOOP)}, desk.now, desk.now)
-    assert releases("main") == {"support": desk.at(60)}
+    assert releases("main") == {"support": Release(desk.at(60))}
     desk.load_streams("support", "INBOX")
-    assert releases("main") == {"support": desk.at(100)}
+    assert releases("main") == {"support": Release(desk.at(100))}
 
 
 def test_while_a_pass_over_several_streams_runs_nothing_is_known_to_be_complete(desk: Desk) -> None:
@@ -348,11 +347,11 @@ def test_while_a_pass_over_several_streams_runs_nothing_is_known_to_be_complete(
     desk.record(complete_until=desk.at(50))
     desk.record(view=desk.view(desk.sent), complete_until=desk.at(50))
     desk.ledger.sources.pass_ended("support", desk.now, ended, desk.now)
-    assert desk.ledger.deliveries.releases("main") == {"support": desk.at(50)}
+    assert desk.ledger.deliveries.releases("main") == {"support": Release(desk.at(50))}
     desk.start_pass("support", desk.at(60))
-    assert desk.ledger.deliveries.releases("main") == {"support": None}
+    assert desk.ledger.deliveries.releases("main") == {"support": Release()}
     desk.load_streams("support", "INBOX")
-    assert desk.ledger.deliveries.releases("main") == {"support": desk.at(50)}
+    assert desk.ledger.deliveries.releases("main") == {"support": Release(desk.at(50))}
 
 
 def test_the_end_of_a_pass_lets_waiting_rows_go(desk: Desk) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sync.decide import Dead, Skip, Vanished, Verdict
+from sync.ledger import PassEnd
 from sync.states import Reason
 from tests.ledger.desk import Desk, loaded
 
@@ -94,3 +95,60 @@ def test_what_a_removed_source_only_found_is_delivered_from_another(desk: Desk) 
     new = desk.record(desk.seen(1, loaded(), fingerprint="a"), view=desk.view(stream, source=other))
     assert new.deliveries == 1
     assert desk.states(lost) == ["skipped(duplicate)"]
+
+
+def awaited(desk: Desk) -> int | None:
+    """The message that the deliveries after it wait for, however long."""
+    place = desk.ledger.deliveries.releases("main")["support"].awaited
+    return None if place is None else place.message_id
+
+
+def test_messages_of_one_second_are_fetched_in_the_order_of_streams_live_ones_first(desk: Desk) -> None:
+    desk.record(desk.seen("s"), view=desk.view(desk.sent))
+    desk.record(desk.seen("old", arrived=-9), backfill=True)
+    desk.record(desk.seen("a"), desk.seen("b"))
+    due = desk.ledger.messages.to_fetch("support", desk.now, 10)
+    assert [row.external_id for row in due] == ["a", "b", "s", "old"]
+
+
+def test_the_first_message_that_lacks_nothing_but_room_is_awaited(desk: Desk) -> None:
+    assert awaited(desk) is None
+    later, first = desk.record(desk.seen(1, arrived=2), desk.seen(2, arrived=1)).new_message_ids
+    desk.record(desk.seen(3, arrived=0), backfill=True)
+    assert awaited(desk) == first
+    desk.ledger.messages.fetch_failed([first], desk.now, desk.at(30), 5)
+    assert awaited(desk) == later
+    desk.ledger.sources.pause("support", desk.now)
+    assert awaited(desk) is None
+
+
+def test_what_an_operator_asked_for_is_not_awaited(desk: Desk) -> None:
+    (gone,) = desk.record(desk.seen(1)).new_message_ids
+    desk.ledger.messages.fetch_failed([gone], desk.now, desk.now, 1)
+    desk.ledger.messages.retry([gone], desk.now)
+    assert desk.states([gone]) == ["found"]
+    assert awaited(desk) is None
+
+
+def test_from_a_source_that_cannot_load_nothing_is_awaited_until_the_first_is_loaded(desk: Desk) -> None:
+    first, second, third = desk.record(*(desk.seen(n, arrived=n) for n in (1, 2, 3))).new_message_ids
+    failed = PassEnd(ok=False, state="failing", loads=False, put_off=frozenset({second}))
+    desk.ledger.sources.pass_ended("support", desk.now, failed, desk.now)
+    assert awaited(desk) is None
+    due = desk.ledger.messages.to_fetch("support", desk.now, 10)
+    assert [(row.message_id, row.fetch_attempts) for row in due] == [(first, 0), (second, 0), (third, 0)]
+    desk.ledger.messages.load_contents({first: loaded()}, desk.now, desk.now)
+    assert awaited(desk) is None  # the next is put off
+    desk.ledger.messages.load_contents({second: loaded()}, desk.now, desk.now)
+    assert awaited(desk) == third
+
+
+def test_the_contents_before_and_after_a_found_message_are_counted_apart(desk: Desk) -> None:
+    desk.record(desk.seen(1, loaded(), arrived=1))
+    one = desk.ledger.messages.spooled_bytes()
+    desk.record(desk.seen(2, loaded(), arrived=5), desk.seen(3, loaded(), arrived=5), desk.seen(4, arrived=5))
+    desk.record(desk.seen(5, loaded(), arrived=5), desk.seen(6, loaded(), arrived=6), view=desk.view(desk.sent))
+    other = desk.load_source("sales", account="sales@x")
+    desk.record(desk.seen(1, loaded(), arrived=1), view=desk.view(desk.load_streams("sales")[0], source=other))
+    (row,) = desk.ledger.messages.to_fetch("support", desk.now, 10)
+    assert desk.ledger.messages.spooled_around(row) == (3 * one, 2 * one)

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.dialects import sqlite as dialect
 
-from sync.ledger import Ledger, Mapped, MessageFilter
+from sync.ledger import Ledger, Mapped, MessageFilter, PassEnd
 from sync.ledger.deliveries import window_query
 from sync.settings import LedgerSettings
 from sync.states import MessageState
@@ -60,6 +60,9 @@ def everyday(desk: Desk) -> None:
     later = desk.record(desk.seen(90), desk.seen(91, fingerprint="x"), view=desk.view(epoch="2"), finished=True)
     desk.record(desk.seen(92, fingerprint="x"), view=desk.view(desk.sent), finished=True)
     due = ledger.messages.to_fetch("support", desk.now, 10)
+    ledger.messages.spooled_around(due[0])
+    ledger.deliveries.releases("main")
+    ledger.sources.pass_ended("support", desk.now, PassEnd(ok=False, state="failing", loads=False), desk.now)
     ledger.messages.load_contents({later.new_message_ids[0]: loaded()}, desk.now, desk.now)
     ledger.messages.fetch_failed([row.message_id for row in due], desk.now, desk.now, 1)
     ledger.messages.spooled_bytes()

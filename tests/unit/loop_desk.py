@@ -98,6 +98,12 @@ class MemoryInbox:
         self.stored.setdefault(str(body["conversationId"]), []).append(kept)
         return kept
 
+    async def upload(self, filename: str, mime_type: str, size: int, content: bytes | AsyncIterator[bytes]) -> str:
+        """Takes any file, unread."""
+        self.calls["upload"] += 1
+        await asyncio.sleep(0)
+        return f"file-{self.calls['upload']}"
+
     async def look(self, conversation_id: str, *, after_sequence: int, not_before: datetime) -> list[InboxMessage]:
         self.calls["look"] += 1
         await asyncio.sleep(0)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sync.board import Board
 from sync.decide import is_released, waits_for_retry
-from sync.delivery import OrderKey, Waiting
+from sync.delivery import OrderKey, Release, Waiting
 from sync.message import Participant, ParticipantKind
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -38,8 +38,8 @@ def waiting(
     return replace(row, **more)  # type: ignore[arg-type]
 
 
-def board(*rows: Waiting, known_until: datetime | None = None) -> Board:
-    made = Board(TTL, lambda _source: known_until)
+def board(*rows: Waiting, known_until: datetime | None = None, awaited: OrderKey | None = None) -> Board:
+    made = Board(TTL, lambda _source: Release(known_until, found=awaited, awaited=awaited))
     made.load(rows, NOW)
     return made
 
@@ -234,7 +234,7 @@ def test_a_participant_that_steps_aside_is_waited_for_by_nobody() -> None:
     made.postpone_resolve(2, NOW, later, aside=True)
     made.reoffer()
     assert send_all(made) == [2]
-    assert made.all_wait_for_retry(NOW)
+    assert made.all_wait(NOW)
     assert made.next_wake_at(NOW) == later
     assert made.next_resolve(later) is not None
 
@@ -268,6 +268,21 @@ def test_a_retry_is_not_waited_for_when_the_clock_was_set_back_since_the_refusal
     assert is_released(
         replace(refused, seen_at=NOW, release_at=NOW + timedelta(hours=1)), None, NOW - timedelta(days=1)
     )
+
+
+def test_what_comes_after_a_message_without_room_waits_for_it_however_long() -> None:
+    rows = [waiting(1), waiting(3), waiting(5, conversation="c2", participant=2)]
+    made = board(*rows, known_until=NOW, awaited=replace(waiting(2)).order)
+    later = NOW + timedelta(days=1)
+    assert send_all(made, later) == [1]
+    assert made.next_wake_at(later) is None
+    assert made.blocked(later) == 2
+    assert made.all_wait(later)
+
+
+def test_what_is_late_or_of_a_backfill_does_not_wait_for_a_message_without_room() -> None:
+    rows = [waiting(3, late=True), waiting(4, conversation="c2", participant=2, backfill=True)]
+    assert send_all(board(*rows, known_until=NOW, awaited=waiting(2).order)) == [3, 4]
 
 
 def test_backfill_whose_participant_is_not_resolved_holds_no_live_delivery() -> None:
@@ -351,7 +366,7 @@ def test_a_refused_delivery_holds_its_conversation_while_its_participant_is_aske
     made.finish_send(refused, replace(refused, failures=1, retry_at=retry_at, resolved_at=None))
     made.forget_mapping(refused.participant_id, NOW)
     assert send_all(made) == []
-    assert made.all_wait_for_retry(NOW)
+    assert made.all_wait(NOW)
     assert made.next_wake_at(NOW) == retry_at
     made.reoffer()
     again = made.next_resolve(retry_at)
