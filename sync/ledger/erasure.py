@@ -59,7 +59,10 @@ class Erasure(Repository):
         )
         deliveries = found.all()
         messages = sorted({row.message_id for row in deliveries})
-        rows["conversations"] = _forget_conversations(tx, {(row.inbox, row.conversation_id) for row in deliveries})
+        mapped = tx.execute(select(_P.inbox, _P.conversation_id).where(_P.id.in_(people))).all()
+        rows["conversations"] = _forget_conversations(
+            tx, {(row.inbox, row.conversation_id) for row in (*deliveries, *mapped)}
+        )
         rows["deliveries"] = _empty_deliveries(tx, people)
         rows["attachments"] = _remove(tx, _ATTACHMENTS, messages)
         rows["payloads"] = _remove(tx, _PAYLOADS, messages) + _remove_mentions(tx, value)

@@ -76,6 +76,16 @@ def test_a_new_message_of_an_erased_person_is_a_new_persons(place: Place, desk: 
     assert len(set(hashes)) == 2
 
 
+def test_the_subject_of_the_conversation_that_the_person_is_mapped_to_by_now_goes_too(place: Place, desk: Desk) -> None:
+    desk.send(desk.arrive("anna", arrived=1))
+    place.run(
+        "INSERT INTO conversations (inbox, conversation_id, last_subject_key) VALUES ('main', 'merged', 'a secret')"
+    )
+    place.run("UPDATE participants SET conversation_id = 'merged'")
+    assert desk.ledger.erasure.erase(ANNA, NOON) is not None
+    assert "a secret" not in written(place)
+
+
 def test_another_try_of_what_was_erased_tells_so_and_sends_nothing(place: Place, desk: Desk) -> None:
     give_up(desk, "anna", arrived=1)
     desk.ledger.erasure.erase(ANNA, NOON)
