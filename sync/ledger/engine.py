@@ -298,9 +298,11 @@ class Database:
         connect = patient(self.settings.statement_timeout_seconds)
         query = dict(self.url.query)
         own_options = query.pop("options", "")
+        # one side of a copy idles while the other one commits or counts millions of rows
+        idle_seconds = 0 if migrating else POSTGRES_IDLE_IN_TRANSACTION_SECONDS
         options = (
             f"-c statement_timeout={int(self.settings.statement_timeout_seconds * 1000)} -c timezone=UTC"
-            f" -c idle_in_transaction_session_timeout={POSTGRES_IDLE_IN_TRANSACTION_SECONDS * 1000}"
+            f" -c idle_in_transaction_session_timeout={idle_seconds * 1000}"
             f" {POSTGRES_SERVER_KEEPALIVE}"
             # a plan cached while a table was empty stays a sequential scan for the life of the connection
             f" -c plan_cache_mode=force_custom_plan {own_options if isinstance(own_options, str) else ''}"

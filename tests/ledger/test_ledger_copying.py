@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, text
 
 from sync.errors import LedgerError
 from sync.ledger import Ledger, copying, migrate, schema
@@ -181,6 +181,16 @@ def test_a_backup_that_fails_leaves_no_half_copy(place: Place, tmp_path: Path) -
     with pytest.raises(LedgerError):
         copying.backup(place.settings, target, datetime.now(UTC), lambda _name, _rows: None)
     assert not target.exists()
+
+
+@pytest.mark.postgres
+def test_a_copy_may_wait_for_as_long_as_the_other_database_takes(postgres_cluster: Cluster) -> None:
+    database = Database(LedgerSettings(url=postgres_cluster.create_database()), migrating=True)
+    try:
+        shown = database.read(lambda tx: tx.execute(text("SHOW idle_in_transaction_session_timeout")).scalar())
+    finally:
+        database.close()
+    assert shown == "0"
 
 
 def test_a_vacuum_makes_a_sqlite_file_smaller_and_keeps_everything(place: Place) -> None:
