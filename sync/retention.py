@@ -16,6 +16,8 @@ log = structlog.get_logger()
 LEASE = "retention"
 DONE_AT = "retention_done_at"
 EVERY = timedelta(days=1)
+LEAP = timedelta(days=30)
+"""A clock that is further than this from the last round is not believed before a pass of today has gone well."""
 LOOK_SECONDS = 600.0
 """How often it is asked whether a day has passed: restarts do not begin it anew."""
 PAUSE_SECONDS = 0.05
@@ -30,6 +32,7 @@ class Retainer:
         self._ledger = ledger
         self._keeper = keeper
         self._clock = clock
+        self._leapt_at: float | None = None
 
     async def run(self) -> None:
         """For ever."""
@@ -68,7 +71,22 @@ class Retainer:
 
     async def _is_due(self) -> bool:
         kept = await self._ledger.call(self._ledger.notes.get, DONE_AT)
-        return kept is None or self._clock.now() - datetime.fromisoformat(kept) >= EVERY
+        if kept is None:
+            return True
+        passed = self._clock.now() - datetime.fromisoformat(kept)
+        if not -LEAP < passed < LEAP and not await self._is_believed():
+            log.warning("retention.clock_leapt", since_last_round_days=round(passed / timedelta(days=1)))
+            return False
+        return passed >= EVERY or passed < timedelta(0)
+
+    async def _is_believed(self) -> bool:
+        """Whether some source was polled well within the last day by this very clock, long enough after it leapt that an
+        operator could have seen it: a machine that starts with a wrong date sets it right within minutes."""
+        now = self._clock.now()
+        self._leapt_at = self._leapt_at or self._clock.elapsed_seconds()
+        waited = timedelta(seconds=self._clock.elapsed_seconds() - self._leapt_at)
+        passes = [one.last_good_pass_at for one in await self._ledger.call(self._ledger.sources.all)]
+        return waited >= EVERY and any(at is not None and timedelta(0) <= now - at < EVERY for at in passes)
 
     async def _is_backfilling(self) -> bool:
         """What a backfill brings in from before is not to be forgotten under its hands."""

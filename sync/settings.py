@@ -108,7 +108,7 @@ class WebSettings(_Model):
     password: SecretStr | None = None
     """Who has it may look into messages, and retry, drop, pause and resume. Without it the page shows numbers only."""
     hosts: tuple[str, ...] = ()
-    """Names under which browsers reach the page, where that is not its address: "status.example.com"."""
+    """Names under which browsers reach the page by a proxy that speaks TLS: "status.example.com"."""
     session_hours: float = Field(12.0, gt=0, le=168)
     """How long a login holds."""
 

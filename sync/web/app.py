@@ -64,10 +64,11 @@ class Sight:
 class Pages:
     """The routes over one running daemon."""
 
-    def __init__(self, sight: Sight, sessions: Sessions) -> None:
+    def __init__(self, sight: Sight, sessions: Sessions, published: frozenset[str]) -> None:
         self._sight = sight
         self._does = sight.operations
         self._sessions = sessions
+        self._published = published
         self._templates = Environment(
             loader=FileSystemLoader(_HERE / "templates"),
             autoescape=True,
@@ -189,7 +190,8 @@ class Pages:
             return self._page(request, "login.html", status=403, wrong="That is not the password.")
         log.info("web.login")
         answer = _see_other("/")
-        answer.set_cookie(COOKIE, session.token, httponly=True, samesite="strict", secure=request.url.scheme == "https")
+        secure = request.url.hostname in self._published  # a proxy that speaks TLS stands before us
+        answer.set_cookie(COOKIE, session.token, httponly=True, samesite="strict", secure=secure)
         return answer
 
     async def logout(self, request: Request) -> Response:
@@ -243,10 +245,10 @@ class Pages:
         return HTMLResponse(text, status, headers=_HEADERS)
 
 
-def application(sight: Sight, sessions: Sessions, hosts: list[str]) -> Starlette:
+def application(sight: Sight, sessions: Sessions, hosts: list[str], published: frozenset[str]) -> Starlette:
     """The ASGI application. `hosts`: names a request may be addressed to; others are refused, so that no foreign name can
-    be pointed at this machine."""
-    pages = Pages(sight, sessions)
+    be pointed at this machine. `published`: those of them that are reached by a proxy over TLS only."""
+    pages = Pages(sight, sessions, published)
     routes = [
         Route("/healthz", pages.healthz),
         Route("/readyz", pages.readyz),

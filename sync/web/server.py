@@ -47,7 +47,7 @@ class WebServer:
         hosts = sorted({"localhost", "127.0.0.1", "::1", "[::1]", host, f"[{host}]", *settings.hosts})
         self._server = _Server(
             uvicorn.Config(
-                cast("ASGI3Application", application(sight, sessions, hosts)),
+                cast("ASGI3Application", application(sight, sessions, hosts, frozenset(settings.hosts))),
                 http="h11",
                 ws="none",
                 lifespan="off",

@@ -177,6 +177,14 @@ def test_after_many_wrong_passwords_none_is_looked_at_for_a_while(small: Small) 
     assert daemon.stop() == 0
 
 
+def test_a_login_through_a_published_name_is_for_tls_only(small: Small) -> None:
+    daemon, port = start(small, f'{WITH_PASSWORD}\nhosts = ["status.example.com"]')
+    form = {"password": PASSWORD}
+    assert "Secure" in Visitor(port).ask("/login", form, Host="status.example.com")[1]["set-cookie"]
+    assert "Secure" not in Visitor(port).ask("/login", form)[1]["set-cookie"]
+    assert daemon.stop() == 0
+
+
 def test_without_a_password_nobody_can_log_in(small: Small) -> None:
     daemon, port = start(small, WITHOUT_PASSWORD)
     visitor = Visitor(port)

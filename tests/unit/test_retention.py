@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sync.lease import LeaseKeeper
-from sync.ledger import BackfillTerms, Ledger
+from sync.ledger import BackfillTerms, Ledger, PassEnd
 from sync.retention import Retainer
 from sync.settings import LedgerSettings
 from sync.testing.clock import START, FakeClock
@@ -48,6 +48,29 @@ async def test_a_round_is_due_once_a_day_also_over_restarts(ledger: Ledger) -> N
     assert not await retainer(ledger, clock)._is_due()
     await clock.advance(86_400)
     assert await retainer(ledger, clock)._is_due()
+
+
+async def test_a_clock_that_leapt_far_ahead_makes_nothing_forgotten_before_a_day_has_passed(ledger: Ledger) -> None:
+    """A machine that starts with a wrong date would forget everything, and horizons never move back."""
+    clock = Hurried()
+    await retainer(ledger, clock).forget()
+    clock.set(START + timedelta(days=3650))
+    doubting = retainer(ledger, clock)
+    assert not await doubting._is_due()
+    clock.set(START + timedelta(days=1))
+    assert await doubting._is_due()
+
+
+async def test_a_daemon_that_was_off_for_long_forgets_again_after_a_day_of_passes(ledger: Ledger) -> None:
+    clock = Hurried()
+    await retainer(ledger, clock).forget()
+    clock.set(START + timedelta(days=90))
+    back = retainer(ledger, clock)
+    assert not await back._is_due()
+    await clock.advance(86_400)
+    assert not await back._is_due(), "no pass has gone well"
+    ledger.sources.pass_ended("support", clock.now(), PassEnd(ok=True, state="ok"), clock.now())
+    assert await back._is_due()
 
 
 async def test_while_a_backfill_is_open_nothing_is_forgotten(ledger: Ledger) -> None:
