@@ -115,6 +115,8 @@ class SourceAnswer(TypedDict):
     """Dead messages by reason."""
     before_horizon: int
     deliveries: DeliveryCounts
+    delivery_reasons: NotRequired[dict[str, dict[str, int]]]
+    """Deliveries that have a reason, by state and reason."""
     swept_at: str | None
     """When it was last looked through for what the service showed late."""
     sweep: dict[str, int]

@@ -179,6 +179,7 @@ def source_answer(row: SourceStatus) -> SourceAnswer:
         "dead": dict(row.dead),
         "before_horizon": row.before_horizon,
         "deliveries": delivery_counts(row.deliveries),
+        "delivery_reasons": {state: dict(reasons) for state, reasons in row.delivery_reasons.items()},
         "swept_at": moment(source.swept_at),
         "sweep": dict(source.sweep),
     }
@@ -202,6 +203,7 @@ def unknown_source_answer(name: str, connector: str, inbox: str) -> SourceAnswer
         "dead": {},
         "before_horizon": 0,
         "deliveries": no_delivery_counts(),
+        "delivery_reasons": {},
         "swept_at": None,
         "sweep": {},
     }

@@ -87,13 +87,18 @@ def _backfilled(tx: Connection, inbox: str) -> Mapping[str, Mapping[str, int]]:
 def _source_status(row: SourceRow, tallies: Mapping[TallyKey, int], before_horizon: int) -> SourceStatus:
     mine = [(key, n) for key, n in tallies.items() if key.source_id == row.id]
     messages = [(key, n) for key, n in mine if key.kind == MESSAGE]
+    deliveries = [(key, n) for key, n in mine if key.kind == DELIVERY]
+    reasons = {
+        state.value: _by_reason(state, ((key, n) for key, n in deliveries if key.reason)) for state in DeliveryState
+    }
     return SourceStatus(
         source=row,
         messages=_by_state(MessageState, messages),
         skipped=_by_reason(MessageState.SKIPPED, messages),
         dead=_by_reason(MessageState.DEAD, messages),
         before_horizon=before_horizon,
-        deliveries=_by_state(DeliveryState, [(key, n) for key, n in mine if key.kind == DELIVERY]),
+        deliveries=_by_state(DeliveryState, deliveries),
+        delivery_reasons={state: counts for state, counts in reasons.items() if counts},
     )
 
 

@@ -459,6 +459,8 @@ class SourceStatus:
     dead: Mapping[str, int]
     before_horizon: int
     deliveries: Mapping[str, int]
+    delivery_reasons: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """By state, then by reason; only those that have one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ def _of_sources(sources: list[SourceAnswer], now: str) -> Iterator[Family]:
     paused = _gauge("source_paused", "1 while an operator has paused a source.", "source")
     age = _gauge("source_last_good_pass_age_seconds", "Age of the last pass that went well.", "source")
     messages = _gauge("messages", "Messages by state and reason.", "source", "state", "reason")
-    deliveries = _gauge("deliveries", "Deliveries by state.", "source", "inbox", "state")
+    deliveries = _gauge("deliveries", "Deliveries by state and reason.", "source", "inbox", "state", "reason")
     for source in sources:
         name = source["name"]
         if source["state"] == "removed":
@@ -97,7 +97,9 @@ def _of_sources(sources: list[SourceAnswer], now: str) -> Iterator[Family]:
             ("held", sent["held"]),
             ("dead", sent["dead"]),
         ):
-            deliveries.add_metric([name, source["inbox"], state], count)
+            reasons = source.get("delivery_reasons", {}).get(state, {})
+            for reason, number in sorted({**reasons, "": count - sum(reasons.values())}.items()):
+                deliveries.add_metric([name, source["inbox"], state, reason], number)
     yield from (up, paused, age, messages, deliveries)
 
 

@@ -83,7 +83,7 @@ def test_health_readiness_and_metrics_are_there_for_monitoring(small: Small) -> 
     status, headers, text = visitor.ask("/metrics")
     assert (status, headers["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
     for line in (
-        'inbox_sync_deliveries{inbox="main",source="mail",state="sent"} 1.0',
+        'inbox_sync_deliveries{inbox="main",reason="",source="mail",state="sent"} 1.0',
         'inbox_sync_inbox_up{inbox="main"} 1.0',
         'inbox_sync_delivery_lag_seconds_count{inbox="main"} 1.0',
         'inbox_sync_budget_requests_per_minute{inbox="main",what="configured"} 1e+06',
