@@ -10,7 +10,7 @@ import asyncio
 import json
 import smtplib
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from email.message import EmailMessage
@@ -286,9 +286,3 @@ def _line(alert: Alert) -> str:
     if alert.kind is AlertKind.TROUBLE:
         return f"{alert.about}: {alert.sentence}"
     return alert.sentence
-
-
-def channel_names(settings: AlertSettings) -> Sequence[str]:
-    """What is configured, for `check`."""
-    named = (("command", settings.command), ("webhook", settings.webhook), ("mail", settings.mail_to))
-    return [name for name, value in named if value]

@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # every start of the program reads this module
+    from sync.message import Json
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 _AGO = re.compile(r"(\d+)\s*(m|min|h|d|w)")
@@ -71,3 +75,16 @@ def since(text: str, now: datetime) -> datetime:
         return now - timedelta(**{_AGO_UNITS[back[2]]: int(back[1])})
     moment = datetime.fromisoformat(text.strip())
     return moment if moment.tzinfo else moment.astimezone().astimezone(UTC)
+
+
+def who(participant: str) -> str:
+    """A participant (`kind:value`) as a person reads it."""
+    kind, separator, value = participant.partition(":")
+    return value if separator and kind in ("email", "phone") else participant
+
+
+def detail_text(detail: Json) -> str:
+    """What an event keeps besides its kind, on one line; what is empty is left out."""
+    if isinstance(detail, dict):
+        return ", ".join(f"{key} {value}" for key, value in detail.items() if value not in (None, "", [], {}))
+    return "" if detail is None else str(detail)

@@ -17,8 +17,7 @@ from sync.answers import (
     MoveAnswer,
 )
 from sync.cli.tables import WIDE, Column, faults, indented, say, state, table
-from sync.message import Json
-from sync.words import exact, local, plain
+from sync.words import detail_text, exact, local, plain, who
 
 
 def show_messages(out: Console, answer: MessageListAnswer) -> None:
@@ -45,7 +44,7 @@ def show_messages(out: Console, answer: MessageListAnswer) -> None:
                 plain(message["source"]) if first else "",
                 _state(message, delivery),
                 plain(_why(message, delivery)),
-                plain(_who(delivery["participant"])) if delivery else "–",
+                plain(who(delivery["participant"])) if delivery else "–",
                 *([plain(message["subject"] or "") if first else ""] if wide else []),
             )
     out.print(shown)
@@ -70,11 +69,6 @@ def _why(message: MessageRow, delivery: DeliveryBrief | None) -> str:
     if delivery["fault"] and delivery["state"] != "sent":
         return delivery["fault"]["code"]
     return "–"
-
-
-def _who(participant: str) -> str:
-    kind, separator, value = participant.partition(":")
-    return value if separator and kind in ("email", "phone") else participant
 
 
 def _entries(message: MessageRow) -> list[tuple[str, FaultAnswer]]:
@@ -118,7 +112,7 @@ def show_message(out: Console, answer: MessageShowAnswer) -> None:
         say(out, "what happened", "bold")
         for event in answer["events"]:
             about = f"delivery {event['delivery_id']} " if event["delivery_id"] is not None else ""
-            detail = _detail(event["detail"])
+            detail = detail_text(event["detail"])
             code = f" [{event['code']}]" if event["code"] else ""
             indented(out, f"{exact(event['at'])}  {about}{event['kind']}{code}{f': {detail}' if detail else ''}")
 
@@ -136,7 +130,7 @@ def _delivery(out: Console, delivery: DeliveryStory) -> None:
         else ""
     )
     fields = {
-        "to": _who(delivery["participant"]) + name,
+        "to": who(delivery["participant"]) + name,
         "direction": (delivery["direction"] or "").lower().replace("_", " "),
         "conversation": delivery["conversation_id"] or "",
         "contact": delivery["contact_id"] or "",
@@ -164,12 +158,6 @@ def _fields(out: Console, fields: Mapping[str, str]) -> None:
     for name, value in fields.items():
         if value:
             out.print(Text(f"  {name:<14}", style="dim").append(plain(value), style="default"))
-
-
-def _detail(detail: Json) -> str:
-    if isinstance(detail, dict):
-        return ", ".join(f"{key} {value}" for key, value in detail.items() if value not in (None, "", [], {}))
-    return "" if detail is None else str(detail)
 
 
 def show_moves(out: Console, answer: MoveAnswer) -> None:

@@ -16,8 +16,7 @@ from sync.answers import (
     StatusAnswer,
 )
 from sync.budget import BudgetView
-from sync.message import Json
-from sync.words import ago, exact, plain, reasons
+from sync.words import ago, detail_text, exact, plain, reasons, who
 
 _TONES = {
     "ok": "good",
@@ -112,7 +111,7 @@ def message_line(message: MessageRow, now: str) -> dict[str, object]:
     """A message in a list, with its deliveries."""
     deliveries = [
         {
-            "who": who(one["participant"]),
+            "who": plain(who(one["participant"])),
             "state": one["state"],
             "tone": tone(one["state"]),
             "why": one["reason"] or (one["fault"]["code"] if one["fault"] and one["state"] != "sent" else ""),
@@ -197,21 +196,9 @@ def _event(one: EventAnswer) -> dict[str, object]:
         "kind": one["kind"],
         "code": one["code"],
         "delivery": one["delivery_id"],
-        "detail": plain(_detail(one["detail"])),
+        "detail": plain(detail_text(one["detail"])),
     }
-
-
-def _detail(detail: Json) -> str:
-    if isinstance(detail, dict):
-        return ", ".join(f"{key} {value}" for key, value in detail.items() if value not in (None, "", [], {}))
-    return "" if detail is None else str(detail)
 
 
 def _filled(facts: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     return [(name, plain(value)) for name, value in facts if value]
-
-
-def who(participant: str) -> str:
-    """`kind:value` as a person reads it."""
-    kind, separator, value = participant.partition(":")
-    return plain(value if separator and kind in ("email", "phone") else participant)
