@@ -80,6 +80,7 @@ def test_health_readiness_and_metrics_are_there_for_monitoring(small: Small) -> 
     visitor = Visitor(port)
     assert visitor.ask("/healthz")[0] == 200
     daemon.wait_for(lambda: visitor.ask("/readyz")[0] == 200, "it is ready")
+    daemon.wait_for(lambda: small.source("mail")["deliveries"]["sent"] == 1, "the answer is recorded")
     status, headers, text = visitor.ask("/metrics")
     assert (status, headers["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
     for line in (
