@@ -375,7 +375,9 @@ class Deliverer:
             self._signals.uncertain = True
             return None
         try:
-            answer: outcome.SendOutcome = await self._client.send(body, may_write=self._lease.valid)
+            answer: outcome.SendOutcome = await self._client.send(
+                body, recorded=intent.request, may_write=self._lease.valid
+            )
         except ValueError as error:
             # The client refuses a body it does not know before it writes anything: ours is the bug.
             log.exception("deliver.bug", inbox=self.inbox, delivery=row.delivery_id)

@@ -16,6 +16,7 @@ import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import Final
+from urllib.parse import urlencode
 
 import h11
 import httpx
@@ -114,10 +115,7 @@ class HttpClient:
             async with asyncio.timeout(limits.total_seconds):
                 response = await self._transport.handle_async_request(request)
                 status = response.status_code
-                try:
-                    body = await _read(response, limits.answer_max_bytes)
-                finally:
-                    await response.aclose()
+                body = await _read(response, limits.answer_max_bytes)
         except WritingForbidden:
             return _failed(evidence, Why.FORBIDDEN, host)
         except (httpx.TransportError, OSError) as exc:  # OSError includes TimeoutError, of the total
@@ -137,9 +135,7 @@ class HttpClient:
         limits: HttpLimits,
         evidence: Evidence,
     ) -> httpx.Request:
-        target = _target(url)
-        if params:
-            target = target.copy_merge_params(params)
+        target = _target_with(url, params) if params else _target(url)
         sent = self._headers | {name.lower(): value for name, value in (headers or {}).items()}
         if json is not None:
             content = jsonlib.dumps(json, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
@@ -224,9 +220,20 @@ class HttpClient:
         await self._transport.aclose()
 
 
+def _target_with(url: str, params: Mapping[str, str]) -> httpx.URL:
+    """The address with parameters. Raises httpx.InvalidURL."""
+    if "?" in url or "#" in url:
+        return _target(url).copy_merge_params(params)
+    return _understand(f"{url}?{urlencode(params)}")  # hardly one comes twice
+
+
 @functools.lru_cache(maxsize=URLS_KEPT)
 def _target(url: str) -> httpx.URL:
     """The address, understood. Raises httpx.InvalidURL."""
+    return _understand(url)
+
+
+def _understand(url: str) -> httpx.URL:
     target = httpx.URL(url)
     if target.scheme not in ("http", "https") or not target.host:
         raise httpx.InvalidURL("neither http nor https")
@@ -245,17 +252,23 @@ class _Pieces(httpx.AsyncByteStream):
 
 
 async def _read(response: httpx.Response, max_bytes: int) -> bytes | None:
-    """The body as it came, or None when it is larger than `max_bytes`."""
-    if not isinstance(response.stream, httpx.AsyncByteStream):
-        return response.content
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in response.stream:
-        size += len(chunk)
-        if size > max_bytes:
-            return None
-        chunks.append(chunk)
-    return b"".join(chunks)
+    """The body as it came, or None when it is larger than `max_bytes`. Closes the answer."""
+    if isinstance(response.stream, httpx.ByteStream):  # it is there, and holds nothing
+        body = b"".join(response.stream)
+        return body if len(body) <= max_bytes else None
+    try:
+        if not isinstance(response.stream, httpx.AsyncByteStream):
+            return response.content
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in response.stream:
+            size += len(chunk)
+            if size > max_bytes:
+                return None
+            chunks.append(chunk)
+        return b"".join(chunks)
+    finally:
+        await response.aclose()
 
 
 def _host(url: httpx.URL) -> str:

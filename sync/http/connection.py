@@ -30,6 +30,9 @@ _Event: TypeAlias = h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]
 _Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 _CREDENTIALS: Final = frozenset({b"authorization", b"proxy-authorization", b"cookie"})
 """Headers that are not kept beyond their exchange."""
+_TARGET: Final = re.compile(rb"[!-~]+")
+"""A request's target as h11 checks it (RFC 9112, section 3.2, has narrower ones)."""
+_ANY_TARGET: Final = b"/"
 _VALUE: Final = re.compile(rb"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
 """A header's value (RFC 9110, section 5.5)."""
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
@@ -144,14 +147,19 @@ class Connection(asyncio.Protocol):
         if self._wakeup is not None and not self._wakeup.done():
             self._wakeup.set_result(None)
 
-    async def _wait(self) -> None:
-        self._wakeup = asyncio.get_running_loop().create_future()
+    async def _wait(self, timeout_seconds: float | None = None) -> None:
+        """Until something happens. Raises TimeoutError."""
+        loop = asyncio.get_running_loop()
+        waiter = self._wakeup = loop.create_future()
+        timer = None if timeout_seconds is None else loop.call_later(timeout_seconds, _time_out, waiter)
         if not self._lost and not self._transport.is_closing():
             self._transport.resume_reading()
         try:
-            await self._wakeup
+            await waiter
         finally:
             self._wakeup = None
+            if timer is not None:
+                timer.cancel()
 
     # What an exchange does
 
@@ -174,17 +182,17 @@ class Connection(asyncio.Protocol):
         h11.LocalProtocolError before the first byte for what cannot be written."""
         if self._lost or self._transport.is_closing():
             raise httpx.ConnectError("closed before the request")
-        length = _announced(request)
-        body = await request.aread() if length is None else b""
-        headers = tuple((name, value) for name, value in request.headers.raw if name.lower() not in _FRAMING)
-        framed = len(headers) < len(request.headers.raw)
-        head = _with_credentials(request.method, request.url.raw_path, headers)
+        announced = _announced(request)
+        body = b"" if announced is not None else await request.aread()
+        length = len(body) if announced is None else announced
+        target, raw = request.url.raw_path, request.headers.raw
+        headers = tuple(one for one in raw if one[0].lower() not in _FRAMING)
+        framed = len(headers) < len(raw)
+        head = _with_credentials(request.method, target, headers)
         if framed:
-            head = b"%bcontent-length: %d\r\n\r\n" % (head[:-2], len(body) if length is None else length)
-        self._begin(
-            _Sent(request.method, request.url.raw_path, headers, len(body) if length is None else length, framed)
-        )
-        if length is not None:
+            head = b"%bcontent-length: %d\r\n\r\n" % (head[:-2], length)
+        self._begin(_Sent(request.method, target, headers, length, framed))
+        if announced is not None:
             await self._write_pieces(request, head, evidence, timeout_seconds)
             return
         for start in range(0, max(1, len(body)), WRITE_PIECE_BYTES):
@@ -241,8 +249,7 @@ class Connection(asyncio.Protocol):
     async def answer(self, timeout_seconds: float | None) -> Plain | h11.Response:
         """The whole answer, or status and headers of one whose rest comes by `next_event`. Errors as there."""
         while not self._received and not self._lost:
-            async with asyncio.timeout(timeout_seconds):
-                await self._wait()
+            await self._wait(timeout_seconds)
         if self._whole and self._sent.method not in _ANSWERED_WITHOUT_BODY:
             plain = read_plain(self._received)
             if plain is not None:
@@ -270,8 +277,7 @@ class Connection(asyncio.Protocol):
                     return event
             if self._lost:  # also what is wrong with a malformed answer then is that it ends too early
                 raise self._error or ConnectionResetError("closed")
-            async with asyncio.timeout(timeout_seconds):
-                await self._wait()
+            await self._wait(timeout_seconds)
 
     def _machine(self) -> h11.Connection:
         """h11, as it would be if it had made the request."""
@@ -318,19 +324,29 @@ def _announced(request: httpx.Request) -> int | None:
     return int(length) if length.isascii() and length.isdigit() and len(length) < 16 else None
 
 
+def _time_out(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_exception(TimeoutError())
+
+
 def _with_credentials(method: str, target: bytes, headers: _Headers) -> bytes:
-    """Request line and headers. Credentials come last, and what is kept for the next request has none."""
+    """Request line and headers. What is kept for the next request has no credentials, which come last, and no target: each
+    file is put somewhere else."""
     secret = [one for one in headers if one[0].lower() in _CREDENTIALS]
-    if not secret:
-        return _head(method, target, headers)
-    head = _head(method, target, tuple(one for one in headers if one[0].lower() not in _CREDENTIALS))
-    if not all(_VALUE.fullmatch(value) for _, value in secret):
-        raise h11.LocalProtocolError("illegal header value")  # without the value
-    return head[:-2] + b"".join(b"%b: %b\r\n" % one for one in secret) + b"\r\n"
+    if secret:
+        headers = tuple(one for one in headers if one[0].lower() not in _CREDENTIALS)
+        if not all(_VALUE.fullmatch(value) for _, value in secret):
+            raise h11.LocalProtocolError("illegal header value")  # without the value
+    if not _TARGET.fullmatch(target):
+        raise h11.LocalProtocolError("illegal target")
+    rest = _head(method, headers)
+    head = b"%b %b%b" % (method.encode("ascii"), target, rest)
+    return head[:-2] + b"".join(b"%b: %b\r\n" % one for one in secret) + b"\r\n" if secret else head
 
 
 @functools.lru_cache(maxsize=HEADS_KEPT)
-def _head(method: str, target: bytes, headers: _Headers) -> bytes:
-    """Request line and headers, checked by h11."""
-    request = h11.Request(method=method, target=target, headers=list(headers))
-    return h11.Connection(h11.CLIENT).send(request) or b""
+def _head(method: str, headers: _Headers) -> bytes:
+    """What follows the target in the request line, and the headers, checked by h11."""
+    request = h11.Request(method=method, target=_ANY_TARGET, headers=list(headers))
+    head = h11.Connection(h11.CLIENT).send(request) or b""
+    return head[len(method) + 1 + len(_ANY_TARGET) :]

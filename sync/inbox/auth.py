@@ -49,6 +49,10 @@ class Signature:
 class Auth(Protocol):
     """What the client needs of either way."""
 
+    def at_hand(self) -> Signature | None:
+        """The headers to send, where nothing has to be asked for."""
+        ...
+
     async def sign(self) -> Signature:
         """The headers to send. Raises AuthError, TemporaryError."""
         ...
@@ -69,6 +73,10 @@ class ApiKeyAuth:
         _check_header_value(api_key.get_secret_value(), "api_key", inbox)
         _check_header_value(site_id, "site_id", inbox)
         self._signature = Signature({"authorization": api_key.get_secret_value(), "wix-site-id": site_id}, 1)
+
+    def at_hand(self) -> Signature:
+        """The key and the site."""
+        return self._signature
 
     async def sign(self) -> Signature:
         """The key and the site."""
@@ -103,9 +111,13 @@ class AppAuth:
         self._proven = 0
         self._asking: asyncio.Task[None] | None = None
 
+    def at_hand(self) -> Signature | None:
+        """The token, with enough of its life left."""
+        return self._current if self._clock.elapsed_seconds() < self._renew_at else None
+
     async def sign(self) -> Signature:
         """A token with enough of its life left."""
-        if self._current is None or self._clock.elapsed_seconds() >= self._renew_at:
+        if self.at_hand() is None:
             await self._ask()
         if self._current is None:
             raise unreadable("get a token")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 from collections.abc import AsyncIterable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -28,12 +29,14 @@ from sync.meter import API_CALLS, meter
 from sync.settings import InboxSettings
 
 log = structlog.get_logger()
+_logger = logging.getLogger(__name__)
 
 MAX_THROTTLED: Final = 3
 """Refusals for the rate in a row, after which a call is given up for now."""
 MAX_WAIT_IN_PLACE_SECONDS: Final = 60.0
 """A longer Retry-After is not waited for in place."""
 CLOCKS_AGREE_SECONDS: Final = 5.0
+_JSON: Final = {"content-type": "application/json"}
 _PASSING: Final = frozenset({Why.CLOSED, Why.REFUSED, Why.GARBAGE})
 """Failures that a second try at once may get past: a connection closed while idle, a server that restarts."""
 
@@ -114,6 +117,9 @@ class Calls:
     async def sign_for_one(self) -> tuple[Signature, float]:
         """The signature of a single POST, and the seconds that are left for it of the time a call may take: so a new
         token, when one is due, makes no send longer. Raises AuthError, TemporaryError."""
+        signature = self._auth.at_hand()
+        if signature is not None:
+            return signature, self._limits.total_seconds
         began = self.clock.elapsed_seconds()
         try:
             async with asyncio.timeout(self._limits.total_seconds):
@@ -123,13 +129,15 @@ class Calls:
         return signature, max(0.001, self._limits.total_seconds - (self.clock.elapsed_seconds() - began))
 
     async def post_once(
-        self, what: str, path: str, json: Json, signature: Signature, seconds: float, may_write: Callable[[], bool]
+        self, what: str, path: str, body: bytes, signature: Signature, seconds: float, may_write: Callable[[], bool]
     ) -> Exchange:
-        """One POST, whatever comes of it. The caller has taken the token of the budget, and signed."""
-        limits = replace(self._limits, total_seconds=seconds)
+        """One POST of a JSON body, whatever comes of it. The caller has taken the token of the budget, and signed."""
+        limits = self._limits
+        if seconds != limits.total_seconds:
+            limits = replace(limits, total_seconds=seconds)
         evidence = Evidence(may_write)
         return await self._exchange(
-            what, "POST", path, json=json, signature=signature, limits=limits, evidence=evidence
+            what, "POST", path, content=body, signature=signature, limits=limits, evidence=evidence
         )
 
     async def put(
@@ -164,19 +172,22 @@ class Calls:
         method: str,
         path: str,
         *,
-        json: Json,
+        json: Json = None,
+        content: bytes | None = None,
         signature: Signature | None = None,
         params: Mapping[str, str] | None = None,
         tolerate: frozenset[int] = frozenset(),
         limits: HttpLimits | None = None,
         evidence: Evidence | None = None,
     ) -> Exchange:
+        headers = signature.headers if signature else {}
         exchange = await self._http.exchange(
             method,
             self._base + path,
             params=params,
-            headers=signature.headers if signature else None,
+            headers=headers if content is None else headers | _JSON,
             json=json,
+            content=content,
             limits=limits or self._limits,
             evidence=evidence,
         )
@@ -195,12 +206,14 @@ class Calls:
             self._note_clock(exchange)
             if exchange.status != 429:
                 self.budget.passed()
-            expected = exchange.status == 200 or exchange.status in tolerate
-            level = log.debug if expected else log.warning
-            level(
-                "inbox.answer", inbox=self.name, call=what, status=exchange.status, request_id=request_id_of(exchange)
-            )
+            self._tell(what, exchange, expected=exchange.status == 200 or exchange.status in tolerate)
         return exchange
+
+    def _tell(self, what: str, exchange: Answered, *, expected: bool) -> None:
+        if expected and not _logger.isEnabledFor(logging.DEBUG):
+            return  # a line for each call costs more than the call, also when it is not written
+        level = log.debug if expected else log.warning
+        level("inbox.answer", inbox=self.name, call=what, status=exchange.status, request_id=request_id_of(exchange))
 
     async def _post_token(self, json: Json) -> Exchange:
         await self.budget.take(Priority.URGENT)

@@ -75,21 +75,23 @@ class InboxClient:
             raise error
         raise TemporaryError(error.sentence, code=error.code, scope=Scope.MESSAGE)
 
-    async def send(self, body: Json, *, may_write: Callable[[], bool]) -> SendOutcome:
-        """Sends once. `body` is the whole Send Message request; `may_write` is asked as the last step before the first
-        byte. The token of the budget has been taken by the caller, who also tells the budget of a `Throttled`.
+    async def send(self, body: Json, *, recorded: str, may_write: Callable[[], bool]) -> SendOutcome:
+        """Sends once. `body` is the whole Send Message request, `recorded` its JSON as the ledger has it: that is what is
+        written. `may_write` is asked as the last step before the first byte. The token of the budget has been taken by
+        the caller, who also tells the budget of a `Throttled`.
 
         Raises ValueError for a body with anything that is not allowed, and CancelledError: then it is not known what
         was written, and the row stays as it is until it is taken over.
         """
         check_request(body)
+        octets = recorded.encode()
         try:
             signature, seconds = await self._calls.sign_for_one()
         except AuthError as error:
             return Unauthorised(error.code, error.sentence, error.next_step)
         except InboxSyncError as error:
             return NotWritten(error.code, f"nothing was sent: {error.sentence}")
-        exchange = await self._calls.post_once("send a message", messages.PATH, body, signature, seconds, may_write)
+        exchange = await self._calls.post_once("send a message", messages.PATH, octets, signature, seconds, may_write)
         outcome = read_send(exchange, body, self._calls.clock.now())
         renewed = False
         try:

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from sync.budget import Budget
 from sync.http import EVIDENCE_EXTENSION, Evidence, HttpClient
-from sync.inbox.client import InboxClient
+from sync.inbox import InboxClient, outcome
 from sync.message import Json
 from sync.settings import InboxSettings
 from sync.testing.clock import FakeClock
@@ -82,6 +82,13 @@ def refused(code: str, data: dict[str, Json] | None = None) -> Json:
     if data:
         error["data"] = data
     return {"message": "refused jo@example.com", "details": {"applicationError": error}}
+
+
+async def send(
+    client: InboxClient, body: dict[str, Json], *, may_write: Callable[[], bool] = lambda: True
+) -> outcome.SendOutcome:
+    """Sends a body as it is recorded."""
+    return await client.send(body, recorded=json.dumps(body), may_write=may_write)
 
 
 def message_body(text: str = "Hello", conversation_id: str = "conversation-1") -> dict[str, Json]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -68,8 +69,9 @@ class MemoryInbox:
         await asyncio.sleep(0)
         return self.on_resolve(participant.value) or Mapping(f"k-{participant.value}", f"c-{participant.value}")
 
-    async def send(self, body: Json, *, may_write: Callable[[], bool]) -> outcome.SendOutcome:
+    async def send(self, body: Json, *, recorded: str, may_write: Callable[[], bool]) -> outcome.SendOutcome:
         assert isinstance(body, dict)
+        assert json.loads(recorded) == body
         self.calls["send"] += 1
         await asyncio.sleep(0)
         if not may_write():

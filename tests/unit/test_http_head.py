@@ -24,6 +24,22 @@ def test_what_is_kept_of_a_head_has_no_credentials() -> None:
         assert b"Authorization: " + token + b"\r\n" in text
 
 
+def test_what_is_kept_of_a_head_serves_every_target() -> None:
+    _head.cache_clear()
+    headers = ((b"Host", b"inbox.example"), (b"Accept", b"*/*"))
+    for target in (b"/files/1?filename=a.png", b"/files/2"):
+        made = _with_credentials("PUT", target, headers)
+        request = h11.Request(method="PUT", target=target, headers=list(headers))
+        assert made == h11.Connection(h11.CLIENT).send(request)
+    assert (_head.cache_info().misses, _head.cache_info().hits) == (1, 1)
+
+
+@pytest.mark.parametrize("target", [b"", b"/a b", b"/a\r\nX-More: 1", b"/\0", "/ü".encode()])
+def test_a_target_that_is_none_is_refused(target: bytes) -> None:
+    with pytest.raises(h11.LocalProtocolError):
+        _with_credentials("GET", target, ((b"Host", b"inbox.example"),))
+
+
 @pytest.mark.parametrize("token", [b"a\r\nX-More: 1", b"a\nb", b"a\0b", b" a", b"a "])
 def test_credentials_that_are_no_header_are_refused_and_not_quoted(token: bytes) -> None:
     with pytest.raises(h11.LocalProtocolError) as refused:

@@ -11,7 +11,7 @@ import pytest
 from sync.inbox.body import check_request
 from sync.message import Direction, Json, Message
 from sync.render import RenderContext, render
-from tests.unit.inbox_stub import Stub, message_body
+from tests.unit.inbox_stub import Stub, message_body, send
 
 
 def objects_in(value: Json, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
@@ -89,7 +89,5 @@ def test_what_is_no_object_is_a_bug(body: Json) -> None:
 async def test_the_client_refuses_it_before_anything_is_written() -> None:
     stub = Stub(lambda *_: (200, {}))
     with pytest.raises(ValueError, match="targetChannels"):
-        await stub.client.send(
-            with_key(message_body(), ("message",), "targetChannels", ["EMAIL"]), may_write=lambda: True
-        )
+        await send(stub.client, with_key(message_body(), ("message",), "targetChannels", ["EMAIL"]))
     assert stub.transport.calls == []

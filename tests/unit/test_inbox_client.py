@@ -15,7 +15,7 @@ from sync.errors import AuthError, InboxSyncError, MessageError, Scope, Temporar
 from sync.inbox import Mapping, outcome
 from sync.message import Json, Participant, ParticipantKind
 from sync.testing.clock import START
-from tests.unit.inbox_stub import API_KEY, APP_SECRET, SITE, TOKEN, Handler, Stub, message_body, refused, stored
+from tests.unit.inbox_stub import API_KEY, APP_SECRET, SITE, TOKEN, Handler, Stub, message_body, refused, send, stored
 
 JO = Participant(ParticipantKind.EMAIL, "jo@example.com", "Jo Doe")
 EXTERNAL = Participant(ParticipantKind.EXTERNAL, "zendesk:4711", "Jo Doe")
@@ -263,7 +263,7 @@ async def test_a_time_out_is_not_repeated_in_place() -> None:
 )
 async def test_a_send_is_never_repeated(answer: tuple[int, Json] | Exception) -> None:
     stub = Stub(scripted({SEND: [answer]}))
-    result = await stub.client.send(message_body(), may_write=lambda: True)
+    result = await send(stub.client, message_body())
     assert not isinstance(result, outcome.Accepted | outcome.NotWritten)
     assert stub.transport.calls == [SEND]
 
@@ -271,14 +271,14 @@ async def test_a_send_is_never_repeated(answer: tuple[int, Json] | Exception) ->
 async def test_a_send_that_failed_before_its_first_byte_is_not_written() -> None:
     stub = Stub(scripted({}))
     stub.transport.fail_unwritten = httpx.ConnectTimeout("no")
-    result = await stub.client.send(message_body(), may_write=lambda: True)
+    result = await send(stub.client, message_body())
     assert isinstance(result, outcome.NotWritten)
     assert result.code == "inbox.network_timeout"
 
 
 async def test_a_send_whose_right_has_ended_is_not_written() -> None:
     stub = Stub(scripted({}))
-    result = await stub.client.send(message_body(), may_write=lambda: False)
+    result = await send(stub.client, message_body(), may_write=lambda: False)
     assert result == outcome.NotWritten("inbox.not_allowed_to_write", "the right to send ended before the first byte")
     assert stub.transport.requests == []
 
@@ -330,17 +330,17 @@ def app_handler(*statuses: int, call: tuple[str, str] = SEND, body: Json = None)
 
 async def test_a_401_on_a_send_renews_the_token_once_and_does_not_send_again() -> None:
     stub = Stub(app_handler(401, 200, body={"message": stored(message_body())}), auth="app")
-    first = await stub.client.send(message_body(), may_write=lambda: True)
+    first = await send(stub.client, message_body())
     assert isinstance(first, outcome.Unauthorised)
     assert first.renewed
     assert stub.transport.calls == [TOKENS, SEND, TOKENS]
-    assert isinstance(await stub.client.send(message_body(), may_write=lambda: True), outcome.Accepted)
+    assert isinstance(await send(stub.client, message_body()), outcome.Accepted)
     assert stub.transport.requests[-1].headers["authorization"] == f"{TOKEN}-2"
 
 
 async def test_a_401_with_a_token_that_never_worked_asks_for_an_operator() -> None:
     stub = Stub(app_handler(401), auth="app")
-    results = [await stub.client.send(message_body(), may_write=lambda: True) for _ in range(3)]
+    results = [await send(stub.client, message_body()) for _ in range(3)]
     assert [getattr(result, "renewed", None) for result in results] == [True, False, False]
 
 
@@ -351,7 +351,7 @@ async def test_a_401_for_a_missing_inbox_asks_for_no_token() -> None:
         ),
         auth="app",
     )
-    result = await stub.client.send(message_body(), may_write=lambda: True)
+    result = await send(stub.client, message_body())
     assert isinstance(result, outcome.Unauthorised)
     assert (result.code, result.renewed) == ("inbox.no_instance", False)
     assert stub.transport.calls == [TOKENS, SEND]
@@ -359,7 +359,7 @@ async def test_a_401_for_a_missing_inbox_asks_for_no_token() -> None:
 
 async def test_a_refused_app_secret_sends_nothing() -> None:
     stub = Stub(lambda *_: (401, refused("INVALID_CLIENT")), auth="app")
-    result = await stub.client.send(message_body(), may_write=lambda: True)
+    result = await send(stub.client, message_body())
     assert isinstance(result, outcome.Unauthorised)
     assert not result.renewed
     assert stub.transport.calls == [TOKENS]
@@ -383,7 +383,7 @@ async def test_a_wrong_key_is_an_auth_error_at_once() -> None:
 async def test_the_apps_id_is_learnt_from_an_answer() -> None:
     stub = Stub(scripted({SEND: [(200, {"message": stored(message_body(), appId="app-9")})]}))
     assert stub.client.app_id == ""
-    await stub.client.send(message_body(), may_write=lambda: True)
+    await send(stub.client, message_body())
     assert stub.client.app_id == "app-9"
 
 
@@ -391,7 +391,7 @@ async def test_what_the_inbox_calls_our_app_counts_not_what_the_settings_call_it
     answer: Json = {"message": stored(message_body(), appId="APP-1")}
     stub = Stub(app_handler(200, body=answer), auth="app")
     assert stub.client.app_id == "", "nothing is known of it before the first answer"
-    await stub.client.send(message_body(), may_write=lambda: True)
+    await send(stub.client, message_body())
     assert stub.client.app_id == "APP-1"
 
 
@@ -577,7 +577,7 @@ async def test_no_secret_address_or_text_is_in_any_error_or_log(auth: str, caplo
     with structlog.testing.capture_logs() as logs:
         for status in (200, 302, 400, 401, 403, 404, 409, 413, 428, 500, 503):
             stub = Stub(answers(status), auth=auth)
-            said.append(repr(await stub.client.send(message_body(secret_text), may_write=lambda: True)))
+            said.append(repr(await send(stub.client, message_body(secret_text))))
             said.append(repr(await stub.client.check()))
             for attempt in (
                 stub.client.resolve(JO),
