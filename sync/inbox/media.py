@@ -5,6 +5,7 @@ An upload that was not answered costs nothing to repeat: the Inbox shows a file 
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ MEDIA_SECONDS: Final = 9 * 3600.0
 MAX_NAME_UNITS: Final = 200
 MAX_TYPE_CHARS: Final = 100
 MAX_FILE_ID_CHARS: Final = 2_000
+HOSTS_KEPT: Final = 16
 PLAIN_TYPE: Final = "application/octet-stream"
 
 _NOT_TAKEN: Final = {
@@ -113,6 +115,7 @@ def _check_url(url: str) -> None:
     raise _failed("the Inbox names an address for uploads that is not https", "inbox.upload_address")
 
 
+@functools.lru_cache(maxsize=HOSTS_KEPT)
 def _is_this_machine(host: str) -> bool:
     if host == "localhost":
         return True

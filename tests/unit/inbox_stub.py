@@ -84,9 +84,7 @@ def refused(code: str, data: dict[str, Json] | None = None) -> Json:
     return {"message": "refused jo@example.com", "details": {"applicationError": error}}
 
 
-async def send(
-    client: InboxClient, body: dict[str, Json], *, may_write: Callable[[], bool] = lambda: True
-) -> outcome.SendOutcome:
+async def send(client: InboxClient, body: Json, *, may_write: Callable[[], bool] = lambda: True) -> outcome.SendOutcome:
     """Sends a body as it is recorded."""
     return await client.send(body, recorded=json.dumps(body), may_write=may_write)
 
