@@ -75,7 +75,11 @@ def root(
 @app.command(short_help="Run the daemon.")
 def run(context: typer.Context) -> None:
     """Run the daemon: poll the sources, deliver into the inboxes, until SIGTERM or Ctrl-C."""
-    from sync.daemon import run as run_daemon
+    from sync.heap import keep_one_arena, lean_imports
+
+    keep_one_arena()
+    with lean_imports():
+        from sync.daemon import run as run_daemon
 
     raise typer.Exit(run_daemon(invocation_of(context).config_path))
 

@@ -39,8 +39,12 @@ def ask(invocation: Invocation, command: str, args: Mapping[str, Json] | None = 
 
 
 def _ask(invocation: Invocation, command: str, args: dict[str, Json], on_progress: OnProgress) -> object:
-    from sync import control
-    from sync.operations import READERS
+    from sync.heap import keep_one_arena, lean_imports
+
+    keep_one_arena()
+    with lean_imports():
+        from sync import control
+        from sync.operations import READERS
 
     path = invocation.config_path
     settings = _core(path)
@@ -117,11 +121,13 @@ def _told(error: Mapping[str, Json]) -> InboxSyncError:
 async def _here(
     invocation: Invocation, command: str, args: Mapping[str, Json], on_progress: OnProgress, *, writer: bool
 ) -> object:
-    from sync.config import load
-    from sync.heap import settle
-    from sync.logs import configure, keep_secret
-    from sync.operate import Operator
-    from sync.operations import NEEDS_SECRETS, perform
+    from sync.heap import lean_imports, settle
+
+    with lean_imports():
+        from sync.config import load
+        from sync.logs import configure, keep_secret
+        from sync.operate import Operator
+        from sync.operations import NEEDS_SECRETS, perform
 
     loaded = load(invocation.config_path, secrets=command in NEEDS_SECRETS)
     keep_secret(loaded.secret_values)
