@@ -12,7 +12,7 @@ from sync.errors import ConfigError, InboxSyncError, Scope, TemporaryError
 from sync.kit.recent import Recent, pieces
 from sync.kit.threads import in_thread
 from sync.kit.tls import Tls
-from sync.mail import open_file
+from sync.mail import MailFiles
 from sync.message import Attachment, Batch, Content, Found, Gone, Json, Listed
 
 from .apart import Apart
@@ -71,7 +71,7 @@ class ImapConnector:
         self._apart = Apart(config.whole_max_bytes)
         self._careful: set[str] = set()
         self._fragile: set[tuple[str, str]] = set()
-        self._recent: Recent[tuple[str, str, str]] = Recent()
+        self._recent: Recent[tuple[str, str, str], MailFiles] = Recent()
         self._epochs: dict[str, str] = {}
         """By stream, the numbering that the last pass saw."""
 
@@ -270,8 +270,8 @@ class ImapConnector:
         of_epoch, listed = self._sizes.get(folder.name, ("", {}))
         sizes = listed if of_epoch == epoch else {}
 
-        def keep(uid: int, raw: bytes) -> None:
-            self._recent.keep((stream.key, epoch, str(uid)), raw)
+        def keep(uid: int, files: MailFiles) -> None:
+            self._recent.keep((stream.key, epoch, str(uid)), files)
 
         def job(wire: Wire, some: Sequence[int]) -> Loaded:
             if self._epochs.get(stream.key, epoch) != epoch or not enter(wire, folder, epoch):
@@ -294,12 +294,12 @@ class ImapConnector:
         self, stream: Stream, epoch: str, external_id: str, attachment: Attachment, ctx: PassContext
     ) -> AsyncIterator[bytes]:
         """A file of a mail that was just loaded from what is at hand; of any other one its part alone, piece by piece."""
-        raw = self._recent.get((stream.key, epoch, external_id))
-        if raw is not None:
-            if len(raw) <= OPENED_AT_ONCE_MAX_BYTES:
-                data = open_file(raw, attachment.ref)
+        files = self._recent.get((stream.key, epoch, external_id))
+        if files is not None:
+            if len(files) <= OPENED_AT_ONCE_MAX_BYTES:
+                data = files.open(attachment.ref)
             else:
-                data = await in_thread(partial(open_file, raw, attachment.ref), name="imap-file")
+                data = await in_thread(partial(files.open, attachment.ref), name="imap-file")
             if data is None:
                 raise part_missing(attachment)
             for piece in pieces(data):

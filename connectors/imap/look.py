@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sync.mail import understand, understand_headers
-from sync.message import Content, Found, Gone, Message
+from sync.mail import MailFiles, recognise, understand_with_files
+from sync.message import Content, Found, Gone
 
 from .answers import Fetched, search_date
 from .apart import Apart
@@ -30,7 +30,7 @@ _LIST_ITEMS = "UID INTERNALDATE RFC822.SIZE"
 _FOUR_HEADERS = "BODY.PEEK[HEADER.FIELDS (MESSAGE-ID DATE FROM SUBJECT)]"
 
 
-def _forget(_uid: int, _raw: bytes) -> None:
+def _forget(_uid: int, _files: MailFiles) -> None:
     pass
 
 
@@ -174,13 +174,13 @@ def _asked_alone(wire: Wire, bare: Fetched) -> Fetched:
 
 
 def _found(fetched: Fetched, looked_at: datetime) -> Found:
-    headers = understand_headers(fetched.header() or b"")
+    mail = recognise(fetched.header() or b"")
     return Found(
         external_id=str(fetched.uid),
-        arrived_at=fetched.arrived_at or headers.written_at or looked_at,
-        written_at=headers.written_at,
+        arrived_at=fetched.arrived_at or mail.written_at or looked_at,
+        written_at=mail.written_at,
         size=fetched.size,
-        fingerprint=headers.fingerprint if _has_headers(fetched) else None,  # nothing is no proof of being the same
+        fingerprint=mail.fingerprint if _has_headers(fetched) else None,  # nothing is no proof of being the same
     )
 
 
@@ -199,11 +199,12 @@ def load_contents(
     *,
     careful: bool,
     apart: Apart,
-    keep: Callable[[int, bytes], None] = _forget,
+    keep: Callable[[int, MailFiles], None] = _forget,
 ) -> Loaded:
     """The content of these UIDs of the open folder, in commands bounded by count (the caller's) and bytes. What is not
     among the `listed_sizes` is asked for its size first. `careful` asks for every mail only up to the limit, for servers
-    whose sizes turned out wrong. `apart` loads large ones by their parts. `keep` is given each whole mail that has files."""
+    whose sizes turned out wrong. `apart` loads large ones by their parts. `keep` is given the files of mails that came
+    whole."""
     sizes: dict[int, int | None] = {uid: listed_sizes[uid] for uid in uids if uid in listed_sizes}
     if others := [uid for uid in uids if uid not in sizes]:
         sizes |= {one.uid: one.size for one in wire.fetch(uid_set(others), "UID RFC822.SIZE")}
@@ -215,9 +216,10 @@ def load_contents(
     for group in _groups({uid: size for uid, size in sizes.items() if str(uid) not in contents}, limit_bytes):
         for uid, raw, whole in _load(wire, group, sizes, limit_bytes, careful=careful, refused=refused):
             full_size = None if whole else max(sizes[uid] or 0, limit_bytes + 1)
-            content = contents[str(uid)] = understand(raw, limit_bytes=limit_bytes, full_size=full_size)
-            if whole and isinstance(content, Message) and content.attachments:
-                keep(uid, raw)
+            understood = understand_with_files(raw, limit_bytes=limit_bytes, full_size=full_size)
+            contents[str(uid)] = understood.content
+            if understood.files is not None:
+                keep(uid, understood.files)
     if len(refused) == len(uids) > 1:
         raise Refused("FETCH", "NO", "every message asked for is refused")
     missing = [uid for uid in uids if str(uid) not in contents and uid not in refused]

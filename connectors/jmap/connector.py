@@ -74,7 +74,7 @@ class JmapConnector:
         self._config = config
         self._client = Client(config)
         self._mailboxes: tuple[Mailbox, ...] = ()
-        self._recent: Recent[str] = Recent()
+        self._recent: Recent[str, bytes] = Recent()
         self._states: dict[str, str] = {}
         """By stream, the account's state up to which the last pass listed it."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sync.connector import PassContext
-from sync.mail import understand_headers
+from sync.mail import recognise
 from sync.message import Found, Json
 
 from .client import Client
@@ -127,7 +127,7 @@ def found_of(email: Email, looked_at: datetime) -> Found:
         ("Subject", email.subject),
     )
     raw = "".join(f"{name}:{value.rstrip()}\r\n" for name, values in fields for value in values)
-    headers = understand_headers(raw.encode("utf-8", "surrogateescape") + b"\r\n")
+    headers = recognise(raw.encode("utf-8", "surrogateescape") + b"\r\n")
     arrived_at = email.received_at.astimezone(UTC) if email.received_at is not None else looked_at
     return Found(
         external_id=email.id,

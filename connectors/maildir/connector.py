@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sync.connector import LISTED_MAX, ConnectorConfig, ConnectorInfo, Finding, PassContext, Severity, Stream
 from sync.errors import ConfigError, MessageError
 from sync.kit.recent import pieces
-from sync.mail import open_file, understand, understand_headers
+from sync.mail import open_file, recognise, understand
 from sync.message import Attachment, Batch, Content, Found, Gone, Json, Listed
 
 from .config import MaildirConfig, MailFormat
@@ -221,7 +221,7 @@ class MaildirConnector:
         arrived_at = datetime.fromtimestamp(entry.arrived, UTC)
         whole = entry.size <= limit_bytes
         head = folder.read(entry, HEADER_READ_BYTES)
-        headers = understand_headers(head)
+        headers = recognise(head)
         if since is not None and arrived_at < since and (headers.written_at is None or headers.written_at < since):
             return None
         if entry.size <= len(head):
@@ -260,7 +260,7 @@ class MaildirConnector:
         found: list[Found] = []
         for entry in entries:
             try:
-                headers = understand_headers(folder.read(entry, HEADER_READ_BYTES))
+                headers = recognise(folder.read(entry, HEADER_READ_BYTES))
             except FileNotFoundError:
                 continue  # removed meanwhile
             except OSError as error:

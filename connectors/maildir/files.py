@@ -9,7 +9,7 @@ from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
 
-from sync.mail import understand_headers
+from sync.mail import recognise
 
 from .store import HEADER_READ_BYTES, PIECE_BYTES, Entry, Scan, as_id, digest, is_regular, reason, sane, unsettled
 
@@ -191,4 +191,4 @@ def _hash_and_date(path: Path) -> tuple[str, datetime | None]:
         made.update(head)
         while piece := file.read(PIECE_BYTES):
             made.update(piece)
-    return made.hexdigest(), understand_headers(head).written_at
+    return made.hexdigest(), recognise(head).written_at

@@ -10,7 +10,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO
 
-from sync.mail import understand_headers
+from sync.mail import recognise
 
 from .store import HEADER_READ_BYTES, Entry, Scan, digest, sane, unsettled
 
@@ -85,7 +85,7 @@ class MboxFile:
             for ordinal, (mail, end) in enumerate(_mails(file)):
                 content = mail.hash.hexdigest()
                 counts[content] = counts.get(content, 0) + 1
-                date = understand_headers(bytes(mail.head)).written_at
+                date = recognise(bytes(mail.head)).written_at
                 own = sane(date.timestamp(), now) if date else None
                 came = sane(mail.came, now)
                 scan.entries.append(

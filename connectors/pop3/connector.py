@@ -75,7 +75,7 @@ class Pop3Connector:
         self._session = Session(config, self._identity)
         self._uses = 0
         """Passes, listings and fetches that are under way: the last one ends the session."""
-        self._recent: Recent[str] = Recent()
+        self._recent: Recent[str, bytes] = Recent()
         self._suspects = Suspects()
 
     @property

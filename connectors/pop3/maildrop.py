@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sync.errors import MessageError
-from sync.mail import understand, understand_headers, written_at
+from sync.mail import recognise, understand, written_at
 from sync.mail.header import read_header
 from sync.message import Content, Found, Gone, Message
 
@@ -79,7 +79,7 @@ def look_at_headers(
 
 
 def _found(name: str, size: int | None, header: bytes, looked_at: datetime) -> Found:
-    headers = understand_headers(header)
+    headers = recognise(header)
     return Found(
         external_id=name,
         arrived_at=_arrived_at(header, headers.written_at, looked_at),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sync.mail.address import OwnAddresses, normalise_address, parse_addresses
 from sync.mail.authentication import Authentication, Result, dmarc, dmarc_of
 from sync.mail.body import TEXT_READ_BYTES, is_mere_file
-from sync.mail.container import open_file, open_inside
+from sync.mail.container import MailFiles, open_file, open_inside
 from sync.mail.date import written_at
 from sync.mail.machine import (
     MARKER_HEADER,
@@ -17,7 +17,7 @@ from sync.mail.machine import (
     is_loop,
 )
 from sync.mail.outline import leaves
-from sync.mail.parse import Headers, understand, understand_headers
+from sync.mail.parse import Headers, recognise, understand, understand_headers, understand_with_files
 from sync.mail.parts import PartDecoder, PartHead, head_of
 from sync.mail.transfer import decoded_size
 
@@ -28,6 +28,7 @@ __all__ = [
     "Headers",
     "MachineRules",
     "MailClass",
+    "MailFiles",
     "OwnAddresses",
     "PartDecoder",
     "PartHead",
@@ -46,7 +47,9 @@ __all__ = [
     "open_file",
     "open_inside",
     "parse_addresses",
+    "recognise",
     "understand",
     "understand_headers",
+    "understand_with_files",
     "written_at",
 ]

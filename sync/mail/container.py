@@ -14,7 +14,7 @@ from sync.mail.charset import decode
 from sync.mail.cms import content_of
 from sync.mail.files import safe_filename, type_of
 from sync.mail.header import read_header, with_newlines
-from sync.mail.structure import Part, read_structure
+from sync.mail.structure import Part, part_at, read_structure
 from sync.mail.tnef import Tnef, TnefFile, read_tnef
 from sync.mail.transfer import decode_transfer
 from sync.message import Attachment
@@ -62,6 +62,28 @@ def _block_file(block: Block, ref: str) -> Attachment:
     name = safe_filename(block.filename) or "file"
     mime_type = type_of("application/octet-stream", name) if block.is_encoded else "text/plain"
     return Attachment(name, mime_type, block.size, ref)
+
+
+class MailFiles:
+    """A whole mail at hand, whose files can be opened as by `open_file`. Where those lie that are parts of it has been
+    found out already; a file within another part is looked for."""
+
+    def __init__(self, raw: bytes, root: Part, attachments: Iterable[Attachment]) -> None:
+        self._raw = raw
+        parts = ((one.ref, part_at(root, one.ref)) for one in attachments)
+        self._places = {ref: (part.start, part.stop, part.transfer_encoding) for ref, part in parts if part is not None}
+
+    def __len__(self) -> int:
+        """The bytes of the mail."""
+        return len(self._raw)
+
+    def open(self, ref: str) -> bytes | None:
+        """The bytes of a file. None when there is none."""
+        place = self._places.get(ref)
+        if place is None:
+            return open_file(self._raw, ref)
+        start, stop, encoding = place
+        return decode_transfer(self._raw[start:stop], encoding)[0]
 
 
 def open_file(raw: bytes, ref: str) -> bytes | None:

@@ -13,6 +13,7 @@ from datetime import datetime
 from sync.mail.address import MAX_ADDRESSES, parse_addresses
 from sync.mail.authentication import HEADER as AUTHENTICATION
 from sync.mail.body import Body, BodyReader
+from sync.mail.container import MailFiles
 from sync.mail.date import written_at
 from sync.mail.header import HeaderFields, decode_value, parse_parameters, read_header, with_newlines
 from sync.mail.machine import RULE_HEADERS
@@ -71,6 +72,14 @@ class Headers:
     rules: tuple[tuple[str, str], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """By what a mail is known again wherever it lies, and when it was written."""
+
+    fingerprint: FingerprintParts
+    written_at: datetime | None = None
+
+
 def understand_headers(raw_header: bytes) -> Headers:
     """What the header of a mail tells: `raw_header` are its bytes as the server gives them (a whole mail does too).
 
@@ -83,6 +92,23 @@ def understand_headers(raw_header: bytes) -> Headers:
         return Headers(FingerprintParts())
 
 
+def recognise(raw_header: bytes) -> Recognised:
+    """The little of `understand_headers` that a listing needs, from the same bytes and in a third of the time."""
+    raw_header = with_newlines(raw_header)
+    try:
+        return within(HEADER_SECONDS, lambda: _recognised(read_header(raw_header, 0, len(raw_header))))
+    except TooLong:
+        return Recognised(FingerprintParts())
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """A mail, and how to open its files: None where it has none, or was not there as a whole."""
+
+    content: Message | Unreadable
+    files: MailFiles | None = None
+
+
 def understand(
     raw: bytes, *, limit_bytes: int = DEFAULT_LIMIT_BYTES, full_size: int | None = None
 ) -> Message | Unreadable:
@@ -93,21 +119,28 @@ def understand(
     open: `sync.decide` works them out. Never raises, and ends: what takes longer than `READING_SECONDS` is given up for
     its headers.
     """
+    return understand_with_files(raw, limit_bytes=limit_bytes, full_size=full_size).content
+
+
+def understand_with_files(
+    raw: bytes, *, limit_bytes: int = DEFAULT_LIMIT_BYTES, full_size: int | None = None
+) -> Understood:
+    """`understand` for those who keep the mail until its files are asked for."""
     size = max(len(raw), full_size or 0)
     is_cut = size > min(len(raw), limit_bytes)
     raw = with_newlines(raw[:limit_bytes])
     try:
         return within(READING_SECONDS, lambda: _understand(raw, size, is_cut=is_cut))
     except TooLong:
-        return _sender_only(raw, f"reading it took more than {READING_SECONDS:g} s of computing")
+        return Understood(_sender_only(raw, f"reading it took more than {READING_SECONDS:g} s of computing"))
     except Exception as error:  # noqa: BLE001  the promise: one mail that nobody foresaw costs nobody anything
-        return _sender_only(raw, f"{type(error).__name__} while reading it")
+        return Understood(_sender_only(raw, f"{type(error).__name__} while reading it"))
 
 
-def _understand(raw: bytes, size: int, *, is_cut: bool = False) -> Message | Unreadable:
+def _understand(raw: bytes, size: int, *, is_cut: bool = False) -> Understood:
     header = read_header(raw, 0, len(raw))
     if not header.fields:
-        return Unreadable(raw[:MAX_KEPT_BYTES], "it has no header")
+        return Understood(Unreadable(raw[:MAX_KEPT_BYTES], "it has no header"))
     headers = _headers_of(header)
     tree = read_structure(raw, header, len(raw))
     forwarded = is_forward(headers.subject) or not _answers(header, headers.subject)
@@ -120,9 +153,9 @@ def _understand(raw: bytes, size: int, *, is_cut: bool = False) -> Message | Unr
     legibility = Legibility.PARTIAL if damaged or is_cut or headers.more_recipients else Legibility.FULL
     if body.damaged and not text.strip() and not body.attachments:
         if headers.author is None:
-            return Unreadable(raw[:MAX_KEPT_BYTES], "its text is damaged and it names no sender")
+            return Understood(Unreadable(raw[:MAX_KEPT_BYTES], "its text is damaged and it names no sender"))
         legibility = Legibility.UNREADABLE
-    return Message(
+    message = Message(
         text=text,
         author=headers.author,
         recipients=headers.recipients,
@@ -134,6 +167,8 @@ def _understand(raw: bytes, size: int, *, is_cut: bool = False) -> Message | Unr
         reply=_reply(body, text),
         headers=headers.rules,
     )
+    has_files = bool(body.attachments) and not is_cut
+    return Understood(message, MailFiles(raw, tree.root, body.attachments) if has_files else None)
 
 
 def _answers(header: HeaderFields, subject: str) -> bool:
@@ -202,12 +237,7 @@ def _headers_of(header: HeaderFields) -> Headers:
                 else:
                     more += 1
     return Headers(
-        fingerprint=FingerprintParts(
-            message_id=_message_id(header),
-            date=_undecoded(header, "date"),
-            author=_undecoded(header, "from"),
-            subject=_undecoded(header, "subject"),
-        ),
+        fingerprint=_fingerprint(header),
         written_at=written_at(header.ascii("date")),
         author=_author(header, charset),
         also_from=_also_from(header, charset),
@@ -235,6 +265,19 @@ def _also_from(header: HeaderFields, charset: str) -> tuple[Participant, ...]:
     if b"," not in value and b";" not in value:
         return ()
     return tuple(parse_addresses(value, fallback_charset=charset)[0][1:])
+
+
+def _recognised(header: HeaderFields) -> Recognised:
+    return Recognised(_fingerprint(header), written_at(header.ascii("date")))
+
+
+def _fingerprint(header: HeaderFields) -> FingerprintParts:
+    return FingerprintParts(
+        message_id=_message_id(header),
+        date=_undecoded(header, "date"),
+        author=_undecoded(header, "from"),
+        subject=_undecoded(header, "subject"),
+    )
 
 
 def _message_id(header: HeaderFields) -> str:

@@ -38,6 +38,22 @@ def decoded_size(data_length: int, newlines: int, encoding: str) -> int:
 
 
 def _base64(data: bytes) -> tuple[bytes, bool]:
+    decoded = _faultless(data)
+    return _forgiven(data) if decoded is None else (decoded, True)
+
+
+def _faultless(data: bytes) -> bytes | None:
+    """What base64 as the standard has it decodes to, which most is; None for any other. In half the time."""
+    letters = data.translate(None, b"\r\n")
+    if len(letters) % 4:
+        return None
+    try:
+        return binascii.a2b_base64(letters, strict_mode=True)
+    except binascii.Error:
+        return None
+
+
+def _forgiven(data: bytes) -> tuple[bytes, bool]:
     if b"= " in data:
         data = _AFTER_PADDING.sub(b"=", data)
     letters = data.translate(None, _NOT_BASE64)

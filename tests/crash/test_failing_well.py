@@ -17,7 +17,6 @@ from sync.config import load
 from sync.errors import InboxSyncError
 from sync.ledger import MessageFilter
 from sync.mail import parse
-from sync.message import Message, Unreadable
 from sync.onepass import OnePass
 from sync.runtime import InboxSide, Runtime
 from sync.states import DeliveryState, MessageState, Reason
@@ -48,7 +47,7 @@ async def test_l2_poison_anywhere_costs_itself_and_the_others_arrive_in_the_same
 ) -> None:
     understand = parse._understand
 
-    def fail(raw: bytes, size: int, *, is_cut: bool) -> Message | Unreadable:
+    def fail(raw: bytes, size: int, *, is_cut: bool) -> parse.Understood:
         if HANG in raw:
             while poison == "reader hangs":
                 sum(range(100))

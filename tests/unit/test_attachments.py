@@ -167,7 +167,7 @@ def test_a_part_comes_out_the_same_in_pieces_of_any_size(encoding: str, size: in
 
 
 def test_what_was_loaded_last_is_kept_within_its_bound() -> None:
-    recent: Recent[str] = Recent(max_bytes=10)
+    recent: Recent[str, bytes] = Recent(max_bytes=10)
     recent.keep("a", b"12345")
     recent.keep("b", b"12345")
     recent.keep("c", b"1")

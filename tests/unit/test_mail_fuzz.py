@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import base64
 import random
 import re
 import time
 import tracemalloc
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.mail import normalise_address, parse, parse_addresses, understand, understand_headers, written_at
+from sync.mail import (
+    Headers,
+    normalise_address,
+    open_file,
+    parse,
+    parse_addresses,
+    recognise,
+    transfer,
+    understand,
+    understand_headers,
+    understand_with_files,
+    written_at,
+)
 from sync.mail.address import MAX_ADDRESSES
 from sync.mail.header import decode_words, parse_parameters, with_newlines
-from sync.message import Message, Unreadable, message_from_json, message_to_json
+from sync.message import FingerprintParts, Message, Unreadable, message_from_json, message_to_json
 from tests.growth import assert_linear
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "mail"
@@ -43,7 +57,9 @@ def _texts_of(message: Message) -> list[str]:
 
 def _check(raw: bytes) -> None:
     content = understand(raw)
-    assert parse._understand(with_newlines(raw), len(raw)) == content  # without its safety net
+    assert parse._understand(with_newlines(raw), len(raw)).content == content  # without its safety net
+    recognised = recognise(raw)
+    assert (recognised.fingerprint, recognised.written_at) == _fingerprint_and_date(understand_headers(raw))
     if isinstance(content, Unreadable):
         assert content.why
         return
@@ -55,6 +71,28 @@ def _check(raw: bytes) -> None:
     assert headers.author == content.author
     assert headers.subject == content.subject
     assert headers.written_at == content.sent_at
+    files = understand_with_files(raw).files
+    assert (files is not None) == bool(content.attachments)
+    if files is not None:
+        for attachment in content.attachments:
+            assert files.open(attachment.ref) == open_file(raw, attachment.ref)
+
+
+def _fingerprint_and_date(headers: Headers) -> tuple[FingerprintParts, datetime | None]:
+    return headers.fingerprint, headers.written_at
+
+
+@given(
+    st.lists(
+        st.sampled_from([b"QUJD", b"QQ==", b"QUI=", b"Q", b"\r\n", b"\n", b"\r", b"=", b" ", b"\t", b"-", b"\xff"]),
+        max_size=40,
+    )
+)
+def test_base64_without_fault_is_what_the_forgiving_reader_makes_of_it(pieces: list[bytes]) -> None:
+    data = b"".join(pieces)
+    decoded = transfer._faultless(data)
+    assert decoded is None or transfer._forgiven(data) == (decoded, True)
+    assert transfer._faultless(base64.encodebytes(data)) == data
 
 
 @given(st.binary(max_size=4_000))

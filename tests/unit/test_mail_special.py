@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.mail import open_file, understand
+from sync.mail import open_file, understand, understand_with_files
 from sync.mail.armor import MAX_BLOCKS, take_out
 from sync.mail.body import MAX_ATTACHMENTS, MAX_LEVELS, MAX_OPENED
 from sync.mail.calendar import read_invitation
@@ -58,8 +58,11 @@ def test_every_file_of_the_corpus_can_be_opened_by_its_ref(name: str) -> None:
     assert isinstance(message, Message)
     refs = [attachment.ref for attachment in message.attachments]
     assert len(set(refs)) == len(refs)
+    files = understand_with_files(raw).files
     for attachment in message.attachments:
         data = open_file(raw, attachment.ref)
+        assert files is not None
+        assert files.open(attachment.ref) == data
         assert data is not None
         if "!" in attachment.ref:
             assert len(data) == attachment.size
@@ -83,6 +86,12 @@ def test_a_file_inside_another_part_opens_to_its_bytes(name: str, filename: str,
     assert isinstance(message, Message)
     (attachment,) = (one for one in message.attachments if one.filename == filename)
     assert open_file(raw, attachment.ref) == content
+
+
+def test_a_mail_that_was_cut_or_has_no_files_gives_none_to_open() -> None:
+    raw = (CORPUS / "forwarded-with-file.eml").read_bytes()
+    assert understand_with_files(raw, limit_bytes=len(raw) - 1).files is None
+    assert understand_with_files(HEAD + b"\nwords").files is None
 
 
 @pytest.mark.parametrize("ref", ["", "9", "1.9", "1!", "1!x", "1!99999", "1!1!1", "!", "-1", "1.1.1.1"])
