@@ -65,7 +65,10 @@ def _outgoing(message: Message, rules: SourceRules) -> Loaded | Skip:
             Reason.POLICY, f"it was sent to {len(customers)} customers; more than {MAX_PARTICIPANTS} is a mailing"
         )
     participants = tuple(customers.values())
-    return Loaded(_directed(message, Direction.BUSINESS_TO_PARTICIPANT, participants, participants), participants)
+    shown = replace(
+        message, direction=Direction.BUSINESS_TO_PARTICIPANT, participants=participants, recipients=participants
+    )
+    return Loaded(shown, participants)
 
 
 def _incoming(message: Message, rules: SourceRules, whole_text: str) -> Loaded | Skip:
@@ -80,8 +83,14 @@ def _incoming(message: Message, rules: SourceRules, whole_text: str) -> Loaded |
     if judged.skip is not None and not rules.overruled:
         return judged.skip
     others = _other_customers(message, customer, rules)
-    shown = _directed(message, Direction.PARTICIPANT_TO_BUSINESS, (customer,), others)
-    shown = replace(shown, author=customer, notes=(*judged.notes, *message.notes))
+    shown = replace(
+        message,
+        direction=Direction.PARTICIPANT_TO_BUSINESS,
+        participants=(customer,),
+        recipients=others,
+        author=customer,
+        notes=(*judged.notes, *message.notes),
+    )
     if judged.activity and not rules.overruled:
         shown = _activity(shown, judged.activity)
     hold: Hold | None = None if rules.overruled else judged.hold
@@ -105,13 +114,6 @@ def _other_customers(message: Message, customer: Participant, rules: SourceRules
     if len(others) == len(message.recipients) == 1:
         return ()
     return others
-
-
-def _directed(
-    message: Message, direction: Direction, participants: tuple[Participant, ...], customers: tuple[Participant, ...]
-) -> Message:
-    """The message as it is delivered: of its recipients only customers stay."""
-    return replace(message, direction=direction, participants=participants, recipients=customers)
 
 
 def _own(participant: Participant, rules: SourceRules) -> bool:

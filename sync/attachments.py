@@ -71,7 +71,7 @@ def choose(attachments: tuple[Attachment, ...], rules: AttachmentRules) -> tuple
         if not why_not:
             taken += 1
             total += one.size or 0
-        chosen.append(replace(one, why_not=why_not))
+        chosen.append(one if why_not == one.why_not else replace(one, why_not=why_not))
     return tuple(chosen)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -127,7 +128,7 @@ class PassTerms:
             versions=versions,
         )
 
-    @property
+    @functools.cached_property
     def attachment_rules(self) -> AttachmentRules:
         """Which files are brought over."""
         settings = self._settings

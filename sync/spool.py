@@ -93,7 +93,8 @@ class Spooler:
     ) -> None:
         self._name = name
         self._settings = settings
-        self._connector = connector
+        self._attaches = connector if isinstance(connector, Attaches) else None
+        self._loads_again = isinstance(connector, Fetches)
         self._terms = terms
         self._ledger = ledger
         self._spool_max_bytes = spool_max_bytes
@@ -127,7 +128,7 @@ class Spooler:
             return loaded
         rules = self._terms.attachment_rules
         chosen = choose(message.attachments, rules)
-        if not isinstance(self._connector, Attaches):
+        if self._attaches is None:
             chosen = tuple(one if one.ref == ORIGINAL_REF or one.why_not else replace(one, ref="") for one in chosen)
         wanted = [one for one in chosen if _is_wanted(one)]
         self._need_room(room, sum(one.size or 0 for one in wanted))
@@ -174,7 +175,7 @@ class Spooler:
             return _Brought(replace(one, why_not=choice.TOO_LARGE.format(limit=size_text(rules.file_max_bytes))))
         except (MessageError, TemporaryError) as error:
             failures = self._failures[key] = self._failures.get(key, 0) + 1
-            final = isinstance(error, MessageError) or not isinstance(self._connector, Fetches)
+            final = isinstance(error, MessageError) or not self._loads_again
             if not final and failures < min(FILE_TRIES, self._settings.max_fetch_attempts):
                 if len(self._failures) > FAILURES_KEPT:
                     self._failures.clear()
@@ -197,10 +198,9 @@ class Spooler:
             for start in range(0, len(data), PIECE_MAX_BYTES):
                 yield data[start : start + PIECE_MAX_BYTES]
             return
-        connector = self._connector
-        if not isinstance(connector, Attaches):
+        if self._attaches is None:
             raise MessageError("its source gives no files", code="source.no_files")
-        opened = connector.open_attachment(place.stream, place.epoch, place.external_id, one, ctx)
+        opened = self._attaches.open_attachment(place.stream, place.epoch, place.external_id, one, ctx)
         try:
             async for piece in opened:
                 yield piece

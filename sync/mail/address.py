@@ -6,6 +6,7 @@ takes whatever comes: comments, groups, missing quotes, semicolons between addre
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -21,6 +22,9 @@ MAX_ADDRESSES = 1_000
 
 MAX_ADDRESS_CHARS = 320
 """RFC 5321 §4.5.3.1 (64 + 1 + 255), and the limit of the Contacts API."""
+
+ADDRESSES_REMEMBERED = 1_024
+"""Of which the normal form is not worked out again."""
 
 MAX_NAME_CHARS = 200
 MAX_COMMENT_CHARS = 1_000
@@ -42,6 +46,10 @@ _UNWANTED = re.compile("[\x00-\x20\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u206
 def normalise_address(address: str) -> str:
     """The one form in which an address is an identity: NFC, without white space and invisible characters, lower case,
     the domain in its ASCII (`xn--`) form. Empty when there is no local part or no domain."""
+    return _remembered(address) if len(address) <= MAX_ADDRESS_CHARS else _normalised(address)
+
+
+def _normalised(address: str) -> str:
     text = _UNWANTED.sub("", address[: MAX_ADDRESS_CHARS * 4]).strip("<>").strip("'")
     if text[:7].lower() == "mailto:":
         text = text[7:]
@@ -55,6 +63,10 @@ def normalise_address(address: str) -> str:
     if not local or not domain or len(normal) > MAX_ADDRESS_CHARS or ("@" in local and local[0] != '"'):
         return ""
     return normal
+
+
+_remembered = functools.lru_cache(ADDRESSES_REMEMBERED)(_normalised)
+"""The same few addresses come many times over: each mail's author half a dozen times on its way, the own ones always."""
 
 
 def _ascii_domain(domain: str) -> str:

@@ -34,6 +34,7 @@ _PROGRAMS = (
     *("x-github-reason", "x-jira-fingerprint", "x-cron-env", "x-gitlab-notificationreason", "x-bugzilla-reason"),
     *("x-nagios-notification", "x-facebook-notify", "x-linkedin-template", "x-zendesk-from-account-id"),
 )
+_LISTS = ("list-id", "list-post", "mailing-list", "list-unsubscribe")
 RULE_HEADERS = (
     *("auto-submitted", "precedence", "preference", "return-path", "sender", "delivered-to"),
     *("list-id", "list-post", "list-unsubscribe", "mailing-list", "x-loop", "x-failed-recipients"),
@@ -135,9 +136,20 @@ class Signs:
         return self.sender.rpartition("@")[0]
 
     @property
+    def takes_no_answers(self) -> bool:
+        """The sender's name says that nobody reads what is sent there."""
+        return _NO_REPLY.search(self.local_part) is not None
+
+    @property
     def has_null_path(self) -> bool:
         """The envelope named no sender (RFC 5321 §4.5.5), so that nothing may be answered."""
         return "return-path" in self.headers and "".join(self.get("return-path").split()) in {"<>", "<mailer-daemon>"}
+
+    def among(self, names: Sequence[str]) -> Sequence[str]:
+        """Those of these headers that are there."""
+        if self.headers.keys().isdisjoint(names):  # nearly always, and the quickest way to see it
+            return ()
+        return [name for name in names if name in self.headers]
 
     def sign(self, name: str) -> str:
         """A header as evidence."""
@@ -195,11 +207,11 @@ def own_loop(mail: Signs) -> Verdict | None:
 
 def own_site(mail: Signs) -> Verdict | None:
     """A notice of the site itself: its sender's domain, in From or Sender."""
-    for name, address in (("from", mail.sender), ("sender", normalise_address(mail.get("sender").rpartition("<")[2]))):
-        domain = address.rpartition("@")[2]
-        for known in mail.rules.site_domains:
-            if domain and (domain == known or domain.endswith(f".{known}")):
-                return Verdict(MailClass.OWN_SITE, "own_site", f"{name}: {address}")
+    sender = mail.get("sender")
+    for name, address in (("from", mail.sender), ("sender", sender and normalise_address(sender.rpartition("<")[2]))):
+        domain = f".{address.rpartition('@')[2]}"
+        if domain != "." and any(domain.endswith(f".{known}") for known in mail.rules.site_domains):
+            return Verdict(MailClass.OWN_SITE, "own_site", f"{name}: {address}")
     return None
 
 
@@ -237,12 +249,12 @@ def mail_daemon(mail: Signs) -> Verdict | None:
 
 def failure_notice(mail: Signs) -> Verdict | None:
     """A subject about a failed delivery, and a sender that takes no answers: an empty one, none, or no-reply."""
-    if _FAILURE_SUBJECT.search(mail.subject) is None:
-        return None
     sign = "return-path: <>" if mail.has_null_path else "" if mail.sender else "no sender"
-    if not sign and _NO_REPLY.search(mail.local_part) is not None:
+    if not sign and mail.takes_no_answers:
         sign = f"from: {mail.sender}"
-    return Verdict(MailClass.BOUNCE, "failure_notice", f"{sign}, subject: {mail.subject}"[:200]) if sign else None
+    if not sign or _FAILURE_SUBJECT.search(mail.subject) is None:  # the subject last: looking at it takes longest
+        return None
+    return Verdict(MailClass.BOUNCE, "failure_notice", f"{sign}, subject: {mail.subject}"[:200])
 
 
 # ------------------------------------------------------------------------------------------------- answers of machines
@@ -257,8 +269,8 @@ def auto_replied(mail: Signs) -> Verdict | None:
 
 def responder_header(mail: Signs) -> Verdict | None:
     """A header of a responding program."""
-    for name in _RESPONDERS:
-        if name in mail.headers and mail.get(name).strip().lower() not in _NO:
+    for name in mail.among(_RESPONDERS):
+        if mail.get(name).strip().lower() not in _NO:
             return Verdict(MailClass.AUTO_REPLY, "responder_header", mail.sign(name))
     for name in ("precedence", "preference"):
         if mail.get(name).strip().lower().replace("-", "_") == "auto_reply":
@@ -285,7 +297,7 @@ def responder_subject(mail: Signs) -> Verdict | None:
                 ),
                 (mail.get("auto-submitted").strip().lower() not in _NO, mail.sign("auto-submitted")),
                 (mail.get("precedence").strip().lower() in {"bulk", "junk"}, mail.sign("precedence")),
-                (_NO_REPLY.search(mail.local_part), f"from: {mail.sender}"),
+                (mail.takes_no_answers, f"from: {mail.sender}"),
             )
             if holds
         ),
@@ -316,10 +328,9 @@ def notification(mail: Signs) -> Verdict | None:
     submitted = mail.get("auto-submitted").strip().lower()
     if submitted.startswith(("auto-generated", "auto-notified")):
         return Verdict(MailClass.NOTIFICATION, "auto_generated", mail.sign("auto-submitted"))
-    for name in _PROGRAMS:
-        if name in mail.headers:
-            return Verdict(MailClass.NOTIFICATION, "program_header", mail.sign(name))
-    if _NO_REPLY.search(mail.local_part) is None or ("list-id" in mail.headers and "list-post" in mail.headers):
+    for name in mail.among(_PROGRAMS):
+        return Verdict(MailClass.NOTIFICATION, "program_header", mail.sign(name))
+    if not mail.takes_no_answers or ("list-id" in mail.headers and "list-post" in mail.headers):
         return None
     sign = ""
     if mail.get("precedence").strip().lower() in {"bulk", "junk", "list"}:
@@ -335,14 +346,10 @@ def notification(mail: Signs) -> Verdict | None:
 
 def mailing_list(mail: Signs) -> Verdict | None:
     """The headers of mailing lists (RFC 2369, RFC 2919) and of bulk mail, unless the list is an own address."""
-    if own_list(mail):
-        return None
-    for name in ("list-id", "list-post", "mailing-list", "list-unsubscribe"):
-        if mail.get(name).strip():
-            return Verdict(MailClass.LIST, "list_header", mail.sign(name))
-    if mail.get("precedence").strip().lower() in {"list", "bulk", "junk"}:
-        return Verdict(MailClass.LIST, "precedence", mail.sign("precedence"))
-    return None
+    rule, sign = "list_header", next((name for name in _LISTS if mail.get(name).strip()), "")
+    if not sign and mail.get("precedence").strip().lower() in {"list", "bulk", "junk"}:
+        rule = sign = "precedence"
+    return Verdict(MailClass.LIST, rule, mail.sign(sign)) if sign and not own_list(mail) else None
 
 
 def suppressed_answers(mail: Signs) -> Verdict | None:
