@@ -80,11 +80,13 @@ def read_fetch(parts: Iterable[Part]) -> Iterator[Fetched]:
 
 
 def _one_fetched(lines: Sequence[bytes], sections: dict[str, bytes]) -> Fetched | None:
-    text = b" ".join(lines)
-    for name, string in _SECTION_WITH_STRING.findall(text):
+    plain = b" ".join(lines)
+    strings = _SECTION_WITH_STRING.findall(plain)
+    for name, string in strings:
         octets = b"" if string.upper() == b"NIL" else _ESCAPED.sub(rb"\1", string[1:-1])
         sections.setdefault(name.decode("ascii", "replace").upper(), octets)
-    plain = _SECTION_WITH_STRING.sub(b"", text)
+    if strings:
+        plain = _SECTION_WITH_STRING.sub(b"", plain)
     structure: bytes | None = None
     if place := structure_in(plain):
         structure, plain = plain[slice(*place)], plain[: place[0]] + plain[place[1] :]

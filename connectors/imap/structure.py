@@ -21,6 +21,7 @@ MAX_OCTETS = 2**40
 _MAX_TOKENS = 20_000
 
 _TOKEN = re.compile(rb'"((?:[^"\\]|\\.)*)"|([()])|([^\s()"]+)|\s+', re.DOTALL)
+_BEFORE = re.compile(rb"\bBODYSTRUCTURE +(?=\()", re.IGNORECASE)
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _WORD = re.compile(r"[a-z0-9!#$&^_.+-]{1,100}")
 
@@ -68,7 +69,7 @@ def read_structure(written: bytes) -> Section | None:
 
 def structure_in(line: bytes) -> tuple[int, int] | None:
     """Where in a FETCH answer the structure begins and ends. None when there is none, or no end of it."""
-    found = re.search(rb"\bBODYSTRUCTURE +(?=\()", line, re.IGNORECASE)
+    found = _BEFORE.search(line) if b"STRUCTURE" in line.upper() else None
     if found is None:
         return None
     depth = 0

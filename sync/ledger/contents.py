@@ -269,14 +269,12 @@ def make_pending(tx: Connection, delivery_ids: Sequence[int], now: datetime, rel
 
 
 def _store_payloads(tx: Connection, items: Sequence[LoadedItem], now: datetime) -> None:
+    contents = files.store(tx, {place.message_id: loaded for place, loaded in items}, now)
     rows = []
-    contents = {}
-    for place, loaded in items:
-        message = files.store(tx, place.message_id, loaded.message, loaded.files, now)
+    for message_id, message in contents.items():
         content = content_text(message)
         size = len(content.encode()) + files.spooled_bytes(message)
-        rows.append({"message_id": place.message_id, "bytes": size, "content": content})
-        contents[place.message_id] = message
+        rows.append({"message_id": message_id, "bytes": size, "content": content})
     _store_payload(tx.dialect.name).execute(tx, rows)
     files.adopt(tx, contents, [place.message_id for place, _ in items if not place.is_new])
 

@@ -143,10 +143,7 @@ def _is_wanted_now(edit: Edit) -> bool:
 def _exchange(tx: Connection, fresh: Mapping[int, Loaded], now: datetime) -> None:
     if not fresh:
         return
-    messages = {
-        message_id: files.store(tx, message_id, loaded.message, loaded.files, now)
-        for message_id, loaded in fresh.items()
-    }
+    messages = files.store(tx, fresh, now)
     contents = {message_id: content_text(message) for message_id, message in messages.items()}
     tx.execute(
         _NEW_CONTENT,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import islice
 
 from sqlalchemy import Connection, bindparam, delete, exists, insert, update
 
+from sync.decide import Loaded
 from sync.ledger import schema
 from sync.ledger.prepared import ForKeys, ManyTimes
 from sync.ledger.repository import chunks
@@ -16,7 +18,7 @@ from sync.message import Message
 _A = schema.attachments.c
 _P = schema.payloads.c
 
-_STORE = ManyTimes(insert(schema.attachments).returning(_A.id))
+_STORE = insert(schema.attachments).returning(_A.id, sort_by_parameter_order=True)
 _STORE_PIECE = ManyTimes(insert(schema.attachment_pieces))
 _ADOPT = ManyTimes(update(schema.attachments).where(_A.id == bindparam("key")).values(message_id=bindparam("owner")))
 _DROP = ForKeys(
@@ -31,18 +33,30 @@ def spooled_bytes(message: Message) -> int:
     return sum(one.size or 0 for one in message.attachments if one.spooled)
 
 
-def store(tx: Connection, message_id: int, message: Message, files: Sequence[bytes], now: datetime) -> Message:
-    """Writes the files that came along with a content; the message with their numbers."""
+def store(tx: Connection, contents: Mapping[int, Loaded], now: datetime) -> dict[int, Message]:
+    """Writes the files that came along with contents, all together; the messages with their numbers, by the messages'
+    own."""
+    files = [(message_id, data) for message_id, loaded in contents.items() for data in loaded.files]
     if not files:
-        return message
-    numbers = {}
-    pieces = []
-    for place, data in enumerate(files, 1):
-        row = {"message_id": message_id, "bytes": len(data), "spooled_at": now}
-        numbers[-place] = number = _STORE.number(tx, row)
-        pieces.append({"attachment_id": number, "number": 0, "data": data})
+        return {message_id: loaded.message for message_id, loaded in contents.items()}
+    rows = [{"message_id": message_id, "bytes": len(data), "spooled_at": now} for message_id, data in files]
+    numbers = tx.execute(_STORE, rows).scalars().all()
+    pieces = [
+        {"attachment_id": number, "number": 0, "data": data} for number, (_, data) in zip(numbers, files, strict=True)
+    ]
     _STORE_PIECE.execute(tx, pieces)
-    named = (replace(one, spooled=numbers.get(one.spooled, one.spooled)) for one in message.attachments)
+    left = iter(numbers)
+    return {
+        message_id: _numbered(loaded, list(islice(left, len(loaded.files)))) for message_id, loaded in contents.items()
+    }
+
+
+def _numbered(loaded: Loaded, numbers: Sequence[int]) -> Message:
+    """The message with the ledger's numbers of the files that came along with it."""
+    message = loaded.message
+    if not numbers:
+        return message
+    named = (replace(one, spooled=numbers[-one.spooled - 1]) if one.spooled < 0 else one for one in message.attachments)
     return replace(message, attachments=tuple(named))
 
 

@@ -13,7 +13,6 @@ from typing import Final, TypeAlias
 
 from sqlalchemy import Connection, Delete, Dialect, Insert, Select, Update
 from sqlalchemy.sql.compiler import Compiled, ExpandedState, SQLCompiler
-from sqlalchemy.sql.dml import ReturningInsert
 from sqlalchemy.types import TypeEngine
 
 from sync.ledger.repository import IN_MAX
@@ -61,7 +60,7 @@ class _Text:
 class ManyTimes:
     """A statement that is executed for each of many rows of values, which are given by name."""
 
-    def __init__(self, statement: Insert | Update | ReturningInsert[*tuple[object, ...]]) -> None:
+    def __init__(self, statement: Insert | Update) -> None:
         self._statement = statement
         self._texts: dict[str, _Text] = {}
 
@@ -69,11 +68,6 @@ class ManyTimes:
         """How many rows of the table were written. The first row of values names the columns of an INSERT."""
         text = self._text(tx, rows)
         return tx.exec_driver_sql(text.sql, [text.row(row) for row in rows]).rowcount
-
-    def number(self, tx: Connection, row: Values) -> int:
-        """One execution; the number that it returns, which is the first column of its one row."""
-        text = self._text(tx, [row])
-        return int(tx.exec_driver_sql(text.sql, text.row(row)).scalar_one())
 
     def _text(self, tx: Connection, rows: Sequence[Values]) -> _Text:
         text = self._texts.get(tx.dialect.name)

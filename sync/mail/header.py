@@ -71,19 +71,21 @@ class HeaderFields:
         values = self.fields.get(name)
         if values is None:
             return b""
-        value = values[0]
-        if b"\n" in value or b"\r" in value:
-            value = _FOLD.sub(b" ", value)
-        return value.strip()
+        return _unfolded(values[0])
 
     def all_raw(self, name: str) -> list[bytes]:
         """All values of a field, unfolded and trimmed."""
-        return [_FOLD.sub(b" ", value).strip() for value in self.fields.get(name, ())]
+        return [_unfolded(value) for value in self.fields.get(name, ())]
 
     def ascii(self, name: str) -> str:
         """The first value as text for structured fields: bytes beyond ASCII become what UTF-8 or Latin-1 makes of them."""
         value = self.raw(name)
         return value.decode("ascii") if value.isascii() else decode(value)[0]
+
+
+def _unfolded(value: bytes) -> bytes:
+    value = value.strip()  # its line's end with it, which is all that most have to unfold
+    return _FOLD.sub(b" ", value) if b"\n" in value or b"\r" in value else value
 
 
 def with_newlines(raw: bytes) -> bytes:

@@ -70,6 +70,23 @@ def test_files_that_come_along_are_recorded_with_their_message_and_read_with_it(
     assert [row.data for row in desk.ledger.messages.to_send([message_id])[message_id].files] == [None, b"second"]
 
 
+def test_files_that_come_along_with_many_messages_stay_with_their_own(desk: Desk) -> None:
+    large = spool(desk)
+    both = carrying(b"small")
+    named = (*both.message.attachments, Attachment("large.pdf", "application/pdf", 3000, "3", spooled=large))
+    contents = [
+        carrying(*(b"%d/%d" % (number, at) for at in range(number % 4)), names=(f"p{number}",))
+        for number in range(1, 60)
+    ]
+    contents.append(replace(both, message=replace(both.message, attachments=named)))
+    ids = desk.record(*(desk.seen(number, one) for number, one in enumerate(contents, 1))).new_message_ids
+    to_send = desk.ledger.messages.to_send(ids)
+    for message_id, content in zip(ids, contents, strict=True):
+        files = {row.id: read(desk, row.id) for row in to_send[message_id].files}
+        own = [files[one.spooled] for one in to_send[message_id].message.attachments]
+        assert own == [*content.files, *([PIECE * 3] if content is contents[-1] else [])]
+
+
 def test_of_one_message_no_more_than_a_bound_is_read_along(desk: Desk) -> None:
     many = [b"x" * SMALL_BYTES] * (SMALL_OF_A_MESSAGE_BYTES // SMALL_BYTES + 1)
     (message_id,) = desk.record(desk.seen(1, carrying(b"y" * (SMALL_BYTES + 1), *many))).new_message_ids
