@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import cast
 
-from sqlalchemy import ColumnElement, Connection, Integer, Text, and_, cast, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Integer, Text, and_, bindparam, literal, select, update
+from sqlalchemy import cast as sql_cast
 
 from sync.ledger import schema
 from sync.ledger.events import new_event, write_events
+from sync.ledger.prepared import ForKeys
 from sync.ledger.repository import chunks
 from sync.ledger.rows import REMOVED, View
 from sync.ledger.tallies import Tally
@@ -22,13 +25,21 @@ _T = schema.streams.c
 
 def present_epoch() -> ColumnElement[str]:
     """The name of a stream's numbering as places carry it; NULL before anything was recorded in it."""
-    return cast(cast(_S.generation, Integer), Text) + literal(":") + _T.epoch
+    return sql_cast(sql_cast(_S.generation, Integer), Text) + literal(":") + _T.epoch
 
 
 def can_be_fetched() -> ColumnElement[bool]:
     """Whether the id of a place still means what it meant: same account, same numbering, stream and source in use.
     Needs messages joined with streams and sources."""
     return and_(_S.state != REMOVED, _T.active, _M.epoch == present_epoch())
+
+
+_HOLDERS = ForKeys(
+    select(_M.claim, _M.id, _M.state, _M.stream_id, _M.epoch, can_be_fetched())
+    .join(schema.streams, _T.id == _M.stream_id)
+    .join(schema.sources, _S.id == _M.source_id)
+    .where(_M.claim.in_(bindparam("keys", expanding=True)))
+)
 
 
 @dataclass(slots=True)
@@ -41,23 +52,15 @@ class Holders:
     stale: dict[bytes, int] = field(default_factory=dict)
 
 
-def find_holders(tx: Connection, view: View, claims: Iterable[bytes]) -> Holders:
+def find_holders(tx: Connection, view: View, claims: Collection[bytes]) -> Holders:
     """The present holders of these claims."""
     holders = Holders()
-    for some in chunks(claims):
-        query = (
-            select(_M.claim, _M.id, _M.state, _M.stream_id, _M.epoch, can_be_fetched())
-            .join(schema.streams, _T.id == _M.stream_id)
-            .join(schema.sources, _S.id == _M.source_id)
-            .where(_M.claim.in_(some))
-        )
-        for claim, message_id, state, stream_id, epoch, fetchable in tx.execute(query):
-            if claim is None:
-                continue
-            here = stream_id == view.stream_id
-            stale = epoch != view.epoch if here else not fetchable
-            group = holders.stale if stale and state == MessageState.FOUND else holders.taken
-            group[claim] = message_id
+    rows = cast("list[tuple[bytes, int, str, int, str, bool]]", _HOLDERS.read(tx, claims))
+    for claim, message_id, state, stream_id, epoch, fetchable in rows:
+        here = stream_id == view.stream_id
+        stale = epoch != view.epoch if here else not fetchable
+        group = holders.stale if stale and state == MessageState.FOUND else holders.taken
+        group[claim] = message_id
     return holders
 
 

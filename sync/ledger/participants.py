@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import cast
 
 from sqlalchemy import ColumnElement, Connection, bindparam, case, select, update
 
 from sync.ledger import schema
 from sync.ledger.dialect import insert_into
-from sync.ledger.repository import Repository, chunks, reads, writes
+from sync.ledger.prepared import ForKeys
+from sync.ledger.repository import Repository, reads, writes
 from sync.ledger.rows import Mapped, ParticipantRow
 from sync.ledger.types import key_text, without_nul
 from sync.message import Participant, ParticipantKind
@@ -24,6 +26,12 @@ _REMEMBER = (
     .where(_P.id == bindparam("key"))
     .values(
         contact_id=bindparam("to_contact"), conversation_id=bindparam("to_conversation"), resolved_at=bindparam("at")
+    )
+)
+
+_IDS = ForKeys(
+    select(_P.value, _P.id, _P.name).where(
+        _P.inbox == bindparam("inbox"), _P.kind == bindparam("kind"), _P.value.in_(bindparam("keys", expanding=True))
     )
 )
 
@@ -105,10 +113,9 @@ def _look_up(tx: Connection, keys: Iterable[tuple[str, str, str]]) -> tuple[Part
     ids: ParticipantIds = {}
     nameless = []
     for (inbox, kind), values in groups.items():
-        for some in chunks(values):
-            query = select(_P.value, _P.id, _P.name).where(_P.inbox == inbox, _P.kind == kind, _P.value.in_(some))
-            for value, number, name in tx.execute(query):
-                ids[inbox, kind, value] = number
-                if not name:
-                    nameless.append((inbox, kind, value))
+        rows = cast("list[tuple[str, int, str]]", _IDS.read(tx, values, inbox=inbox, kind=kind))
+        for value, number, name in rows:
+            ids[inbox, kind, value] = number
+            if not name:
+                nameless.append((inbox, kind, value))
     return ids, nameless

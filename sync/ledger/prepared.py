@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, Delete, Dialect, Insert, Select, Update
 from sqlalchemy.sql.compiler import Compiled, ExpandedState, SQLCompiler
@@ -18,6 +18,7 @@ from sqlalchemy.types import TypeEngine
 from sync.ledger.repository import IN_MAX
 
 Values: TypeAlias = Mapping[str, object]
+Key = TypeVar("Key", int, str, bytes)
 _Convert: TypeAlias = Callable[[object], object]
 
 KEYS: Final = "keys"
@@ -79,21 +80,22 @@ class ManyTimes:
 
 
 class ForKeys:
-    """A statement about the rows whose keys are among the expanding parameter `keys`. It is compiled for a few numbers
-    of keys; the last key is repeated up to the next of them, which changes nothing in an `IN`."""
+    """A statement about the rows whose keys are among the expanding parameter `keys`; what else it asks for stands in
+    parameters that are given by name. It is compiled for a few numbers of keys; the last key is repeated up to the next
+    of them, which changes nothing in an `IN`. Keys are values that the driver takes as they are."""
 
     def __init__(self, statement: Select[*tuple[object, ...]] | Update | Delete) -> None:
         self._statement = statement
         self._texts: dict[tuple[str, int], _Text] = {}
         self._results: dict[str, tuple[tuple[int, _Convert], ...]] = {}
 
-    def execute(self, tx: Connection, keys: Collection[int]) -> int:
+    def execute(self, tx: Connection, keys: Collection[Key]) -> int:
         """How many rows were written."""
-        return sum(self._run(tx, some)[0] for some in _pieces(keys))
+        return sum(self._run(tx, some, {})[0] for some in _pieces(keys))
 
-    def read(self, tx: Connection, keys: Collection[int]) -> list[tuple[object, ...]]:
+    def read(self, tx: Connection, keys: Collection[Key], **given: object) -> list[tuple[object, ...]]:
         """The rows, each as a plain tuple in the order of the statement's columns."""
-        rows = [row for some in _pieces(keys) for row in self._run(tx, some)[1]]
+        rows = [row for some in _pieces(keys) for row in self._run(tx, some, given)[1]]
         converts = self._results.get(tx.dialect.name)
         if converts is None:
             columns = self._statement.selected_columns if isinstance(self._statement, Select) else ()
@@ -104,29 +106,32 @@ class ForKeys:
             return rows
         return [_converted(row, converts) for row in rows]
 
-    def _run(self, tx: Connection, keys: Sequence[int]) -> tuple[int, list[tuple[object, ...]]]:
-        size = 1 << (len(keys) - 1).bit_length()
+    def _run(self, tx: Connection, keys: Sequence[Key], given: Values) -> tuple[int, list[tuple[object, ...]]]:
+        size: int = 1 << (len(keys) - 1).bit_length()
         text = self._texts.get((tx.dialect.name, size))
         if text is None:
             compiled = self._statement.compile(dialect=tx.dialect)
-            state = compiled.construct_expanded_state({KEYS: list(range(size))})
+            state = compiled.construct_expanded_state({KEYS: [keys[0]] * size, **given})
             text = self._texts[tx.dialect.name, size] = _Text(
                 state.statement,
                 tuple(
                     _Value(
-                        name, given=name in state.parameter_expansion[KEYS], convert=None, constant=_plain(state, name)
+                        name,
+                        given=name in given or name in state.parameter_expansion[KEYS],
+                        convert=None,
+                        constant=_plain(state, name),
                     )
                     for name in state.positiontup or state.parameters
                 ),
                 by_name=state.positiontup is None,
             )
         padded = [*keys, *[keys[-1]] * (size - len(keys))]
-        given = {f"{KEYS}_{number}": key for number, key in enumerate(padded, 1)}
-        result = tx.exec_driver_sql(text.sql, text.row(given))
+        values = {f"{KEYS}_{number}": key for number, key in enumerate(padded, 1)}
+        result = tx.exec_driver_sql(text.sql, text.row({**values, **given}))
         return (0, [tuple(row) for row in result]) if result.returns_rows else (result.rowcount, [])
 
 
-def _pieces(keys: Collection[int]) -> list[Sequence[int]]:
+def _pieces(keys: Collection[Key]) -> list[Sequence[Key]]:
     every = sorted(keys)
     return [every[start : start + IN_MAX] for start in range(0, len(every), IN_MAX)]
 

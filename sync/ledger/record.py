@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import cast
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, and_, bindparam, func, select, update
 
 from sync.decide import Dead, Identity, Loaded, Seen, Skip, claim_of, identify, occurrences
 from sync.errors import Scope, TemporaryError
@@ -21,7 +22,7 @@ from sync.ledger.contents import DeadItem, LoadedItem, Place, Stored, store_dead
 from sync.ledger.dialect import insert_into, lock_until_end
 from sync.ledger.edits import Edit, record_edits
 from sync.ledger.fetches import vanish_all
-from sync.ledger.repository import chunks
+from sync.ledger.prepared import ForKeys
 from sync.ledger.revive import find_aged, revive
 from sync.ledger.rows import Mark, Preview, Recorded, View
 from sync.ledger.schema import in_state
@@ -33,6 +34,18 @@ from sync.states import MessageState, Reason
 _M = schema.messages.c
 _S = schema.sources.c
 _T = schema.streams.c
+
+_HERE = and_(_M.stream_id == bindparam("stream"), _M.epoch == bindparam("epoch"))
+_KNOWN_PLACES = ForKeys(
+    select(_M.external_id, _M.id, _M.state, _M.version).where(
+        _HERE, _M.external_id.in_(bindparam("keys", expanding=True))
+    )
+)
+_COUNTS = ForKeys(
+    select(_M.fingerprint, func.count())
+    .where(_HERE, _M.fingerprint.in_(bindparam("keys", expanding=True)))
+    .group_by(_M.fingerprint)
+)
 
 RACE_TRIES = 5
 """How often places that lost a race are judged again before the batch is given up for this time."""
@@ -65,26 +78,15 @@ class Known:
 
 def known_places(tx: Connection, stream_id: int, epoch: str, external_ids: Sequence[str]) -> Known:
     """Which of these ids have a row in this view."""
-    known = Known()
-    for some in chunks({key_text(one) for one in external_ids}):
-        query = select(_M.external_id, _M.id, _M.state, _M.version).where(
-            _M.stream_id == stream_id, _M.epoch == epoch, _M.external_id.in_(some)
-        )
-        known.places |= {key: (message_id, state, version) for key, message_id, state, version in tx.execute(query)}
-    return known
+    rows = _KNOWN_PLACES.read(tx, {key_text(one) for one in external_ids}, stream=stream_id, epoch=epoch)
+    places = cast("list[tuple[str, int, str, str]]", rows)
+    return Known({key: (message_id, state, version) for key, message_id, state, version in places})
 
 
 def counts_of(tx: Connection, view: View, fresh: Sequence[Seen]) -> dict[bytes, int]:
     """How many places of the view have the fingerprint of one of these."""
-    counts: dict[bytes, int] = {}
-    for some in chunks({one.fingerprint for one in fresh if one.fingerprint is not None}):
-        query = (
-            select(_M.fingerprint, func.count())
-            .where(_M.stream_id == view.stream_id, _M.epoch == view.epoch, _M.fingerprint.in_(some))
-            .group_by(_M.fingerprint)
-        )
-        counts |= {fingerprint: count for fingerprint, count in tx.execute(query) if fingerprint is not None}
-    return counts
+    wanted = {one.fingerprint for one in fresh if one.fingerprint is not None}
+    return dict(cast("list[tuple[bytes, int]]", _COUNTS.read(tx, wanted, stream=view.stream_id, epoch=view.epoch)))
 
 
 def numbers_of(tx: Connection, view: View, fresh: Sequence[Seen]) -> list[int]:
