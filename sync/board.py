@@ -314,14 +314,17 @@ class Board:
         self._frontier_known = False
         self._offer_all(set(self._lanes))
 
-    def blocked(self, now: datetime) -> int:
-        """How many rows sit in lanes that cannot move now: the window is made larger by as many."""
+    def blocked(self, now: datetime, *, alone: bool) -> int:
+        """How many rows sit in lanes that cannot move now, and may hide some that can: the window is made larger by as
+        many. `alone`: there is one source only. Then what waits for its siblings hides nothing: all of a first load does,
+        and whatever comes after it waits with it."""
         return sum(
             len(lane.rows)
             for lane in self._lanes.values()
             if self._is_awaited(lane)
             or waits_for_retry(lane.head(), now)
-            or not is_released(lane.head(), self._release_of(lane.head().source), now)
+            or self._waits_for_room(lane)
+            or not (alone or is_released(lane.head(), self._release_of(lane.head().source), now))
         )
 
     def all_wait(self, now: datetime, *, with_backfill: bool = True) -> bool:

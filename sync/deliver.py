@@ -226,7 +226,7 @@ class Deliverer:
         ended = self._ended_since_refresh
         ended.clear()
         now = self._clock.now()
-        limit = min(MAX_WINDOW_ROWS, WINDOW_ROWS + self.board.blocked(now))
+        limit = min(MAX_WINDOW_ROWS, WINDOW_ROWS + self.board.blocked(now, alone=len(self._releases) <= 1))
         deliveries = self._ledger.deliveries
         # The wire is read before the window: a delivery that is settled in between then still blocks its lane for this
         # round, instead of being in neither and letting a later one pass.

@@ -189,8 +189,8 @@ class LoopDesk:
         self.reconciler.on_moved = self.deliverer.wake
         self.reconciler.is_at_work = self.deliverer.is_at_work
 
-    def arrive(self, name: str, text: str) -> int:
-        """A new message of `name`; its id."""
+    def arrive(self, name: str, text: str, *, first_load: bool = False) -> int:
+        """A new message of `name`; its id. In a `first_load` it waits for what else there may be."""
         self.count += 1
         people = (Participant(ParticipantKind.EMAIL, f"{name}@example.com"),)
         message = Message(
@@ -200,9 +200,9 @@ class LoopDesk:
         recorded = self.ledger.messages.record(
             View("support", self.source.id, self.stream.id, 0, "main", f"{self.source.generation}:"),
             [Seen(str(self.count), arrived_at, content=Loaded(message, people))],
-            Mark(None, "", arrived_at, 0, finished=True),
+            Mark(None, "", None if first_load else arrived_at, 0, finished=not first_load),
             self.began,
-            self.began,
+            self.began + timedelta(hours=first_load),
         )
         return recorded.new_message_ids[0]
 

@@ -276,8 +276,15 @@ def test_what_comes_after_a_message_without_room_waits_for_it_however_long() -> 
     later = NOW + timedelta(days=1)
     assert send_all(made, later) == [1]
     assert made.next_wake_at(later) is None
-    assert made.blocked(later) == 2
+    assert made.blocked(later, alone=False) == made.blocked(later, alone=True) == 2
     assert made.all_wait(later)
+
+
+def test_what_waits_for_its_siblings_makes_the_window_larger_only_where_it_may_hide_other_sources() -> None:
+    made = board(*(replace(waiting(number), release_at=NOW + timedelta(minutes=10)) for number in (1, 2, 3)))
+    assert send_all(made, NOW) == []
+    assert made.blocked(NOW, alone=False) == 3
+    assert made.blocked(NOW, alone=True) == 0
 
 
 def test_what_is_late_or_of_a_backfill_does_not_wait_for_a_message_without_room() -> None:

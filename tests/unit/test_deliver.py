@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sync.deliver import probe_when_parked
-from sync.delivery import Change
+from sync.delivery import Change, Waiting
 from sync.errors import InboxSyncError, LedgerError, Scope, TemporaryError
 from sync.inbox import Mapping, outcome
 from sync.ledger import LeaseRef, Mapped
@@ -46,6 +46,35 @@ async def test_a_lane_is_sent_in_order(make_desk: MakeDesk) -> None:
     async with desk.delivering():
         await until(lambda: all(desk.states(one) == ["sent"] for one in ids), "all is sent")
     assert desk.inbox.texts("anna") == ["text 0", "text 1", "text 2"]
+
+
+async def test_a_first_load_does_not_fill_the_memory_with_what_waits_for_its_end(
+    make_desk: MakeDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync.deliver.WINDOW_ROWS", 2)
+    desk = make_desk()
+    ids = [desk.arrive("anna", f"text {n}", first_load=True) for n in range(8)]
+    looks: list[int] = []
+    window = desk.ledger.deliveries.window
+
+    def look(inbox: str, limit: int, now: datetime) -> list[Waiting]:
+        looks.append(limit)
+        return window(inbox, limit, now)
+
+    def looked(times: int) -> Callable[[], bool]:
+        return lambda: len(looks) >= times
+
+    monkeypatch.setattr(desk.ledger.deliveries, "window", look)
+    async with desk.delivering():
+        for count in range(1, 5):
+            await until(looked(count), "the deliverer has looked again")
+            assert len(desk.deliverer.board) <= 2
+            desk.deliverer.wake()
+        ids.append(desk.arrive("anna", "the last one"))
+        desk.deliverer.wake()
+        await until(lambda: all(desk.states(one) == ["sent"] for one in ids), "all is sent")
+    assert set(looks) == {2}
+    assert desk.inbox.texts("anna") == [*(f"text {n}" for n in range(8)), "the last one"]
 
 
 async def test_a_participant_at_whom_the_inbox_always_fails_holds_up_nobody_else(make_desk: MakeDesk) -> None:
