@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,6 +12,7 @@ import pytest
 from tests.acceptance.harness import wait_for
 from tests.acceptance.small import Small, mail, small_site
 from tests.servers.dovecot import PASSWORD, Dovecot, needs_dovecot
+from tests.servers.ports import free_port
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -184,8 +184,7 @@ def test_a_ledger_whose_directory_is_missing_is_named(small: Small) -> None:
 
 def test_a_postgresql_that_does_not_answer_is_named(small: Small) -> None:
     pytest.importorskip("psycopg")
-    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     small.configure(ledger_url=f"postgresql://someone:top-secret@127.0.0.1:{port}/ledger")
     for command in ("run", "sync"):
         done = small.type(command).refused(69, "ledger.unreachable", f"127.0.0.1:{port}", "check that the database")

@@ -15,7 +15,7 @@ import pytest
 
 from sync import scaffold
 from sync.sandbox import Sandbox
-from tests.servers.dovecot import free_port
+from tests.servers.ports import free_port
 from tests.servers.roundup import Roundup, needs_roundup
 
 ROOT = Path(__file__).resolve().parents[2]

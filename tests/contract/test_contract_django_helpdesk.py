@@ -12,7 +12,7 @@ from connectors.django_helpdesk import DjangoHelpdeskConfig, DjangoHelpdeskConne
 from sync.connector import Connector
 from sync.testing.contract import ConnectorContract, World
 from tests.servers.django_helpdesk import PASSWORD, DjangoHelpdesk
-from tests.servers.dovecot import free_port
+from tests.servers.ports import free_port
 
 pytestmark = [pytest.mark.django_helpdesk, pytest.mark.xdist_group("django_helpdesk")]
 

@@ -15,7 +15,8 @@ from connectors.imap import ImapConfig, ImapConnector
 from sync.connector import Connector
 from sync.kit.tls import Tls
 from sync.testing.contract import ConnectorContract, World
-from tests.servers.dovecot import PASSWORD, Dovecot, free_port, needs_dovecot
+from tests.servers.dovecot import PASSWORD, Dovecot, needs_dovecot
+from tests.servers.ports import free_port
 
 pytestmark = pytest.mark.dovecot
 

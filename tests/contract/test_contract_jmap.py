@@ -14,7 +14,7 @@ from connectors.jmap import JmapConfig, JmapConnector
 from sync.connector import Connector
 from sync.testing.contract import ConnectorContract, World
 from tests.servers.cyrus import PASSWORD, Cyrus, needs_cyrus
-from tests.servers.dovecot import free_port
+from tests.servers.ports import free_port
 
 pytestmark = pytest.mark.cyrus
 

@@ -16,7 +16,8 @@ from connectors.pop3 import Pop3Config, Pop3Connector
 from sync.connector import Connector
 from sync.kit.tls import Tls
 from sync.testing.contract import ConnectorContract, World
-from tests.servers.dovecot import PASSWORD, Dovecot, free_port, needs_pop3
+from tests.servers.dovecot import PASSWORD, Dovecot, needs_pop3
+from tests.servers.ports import free_port
 
 pytestmark = pytest.mark.dovecot
 

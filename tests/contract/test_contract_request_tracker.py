@@ -12,7 +12,7 @@ import pytest
 from connectors.request_tracker import RequestTrackerConfig, RequestTrackerConnector
 from sync.connector import Connector
 from sync.testing.contract import ConnectorContract, World
-from tests.servers.dovecot import free_port
+from tests.servers.ports import free_port
 from tests.servers.request_tracker import PASSWORD, RequestTracker
 
 pytestmark = [pytest.mark.request_tracker, pytest.mark.xdist_group("request_tracker")]

@@ -20,6 +20,7 @@ from sync.http import Answered, Evidence, Exchange, Failed, HttpClient, Phase, W
 from tests.fidelity.conftest import LIMITS, Connect
 from tests.servers import misbehaving as bad
 from tests.servers.misbehaving import MisbehavingServer, Peer, Script
+from tests.servers.ports import free_port
 
 BODY = b'{"message":"' + b"x" * 600 + b'"}'
 BIG_BODY = b"x" * 30_000_000
@@ -35,16 +36,14 @@ def failed(result: Exchange) -> Failed:
 
 
 async def drained(server: MisbehavingServer, condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110  the condition lives in another thread
             await asyncio.sleep(0.005)
 
 
-@pytest.fixture
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-    return port
+@pytest.fixture(name="free_port")
+def a_free_port() -> int:
+    return free_port()
 
 
 @pytest.fixture

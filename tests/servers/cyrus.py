@@ -33,10 +33,10 @@ import pytest
 
 from sync.message import Json
 from tests.needs import in_ci, require
-from tests.servers.dovecot import free_port
+from tests.servers.ports import free_port
 
 PROGRAMS = Path("/usr/lib/cyrus/bin")
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 PASSWORD = "opensesame-2604"
 """Of every user. Unusual, so that a leak into a log can be searched for."""

@@ -32,7 +32,7 @@ from typing import Self
 
 from sync.message import Json
 from tests.needs import require_file
-from tests.servers.dovecot import free_port
+from tests.servers.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".tools" / "django-helpdesk" / "bin" / "python"

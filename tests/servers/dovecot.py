@@ -35,23 +35,16 @@ from typing import Self
 import pytest
 
 from tests.needs import require
+from tests.servers.ports import free_port
 
 PROGRAM = Path("/usr/sbin/dovecot")
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 PASSWORD = "opensesame-7319"
 """Of every user, unless the test gives others. Unusual, so that a leak into a log can be searched for."""
 CERTIFICATE_NAMES = ("localhost", "127.0.0.1")
 
 _deliveries = count(1)
-
-
-def free_port() -> int:
-    """A port of the loopback interface that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _wait_until_free(port: int) -> None:

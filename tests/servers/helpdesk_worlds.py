@@ -14,8 +14,8 @@ from connectors.zendesk import ZendeskConfig, ZendeskConnector
 from sync.connector import Connector
 from sync.testing.service import ScriptedService
 from sync.testing.world import BaseWorld
-from tests.servers.dovecot import free_port
 from tests.servers.freshdesk_script import API_KEY, ScriptedFreshdesk
+from tests.servers.ports import free_port
 from tests.servers.zammad_script import TOKEN as ZAMMAD_TOKEN
 from tests.servers.zammad_script import ScriptedZammad
 from tests.servers.zendesk_script import EMAIL, ScriptedZendesk

@@ -26,6 +26,7 @@ from pathlib import Path
 import pytest
 
 from tests.needs import require
+from tests.servers.ports import free_port
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
@@ -70,7 +71,7 @@ class Cluster:
             "--locale=C.UTF-8", "--no-sync", "--no-instructions",
         )  # fmt: skip
         for last in (False,) * (START_TRIES - 1) + (True,):
-            self.port = _free_port()
+            self.port = free_port()
             try:
                 self._launch()
             except RuntimeError:  # somebody took the port meanwhile
@@ -199,12 +200,3 @@ def _newest(program: str) -> Path:
         if (folder / program).is_file():
             return folder / program
     return require(program, package="postgresql").resolve()
-
-
-def _free_port() -> int:
-    import socket  # noqa: PLC0415  used here only
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -34,7 +34,7 @@ from typing import Self
 
 from sync.message import Json
 from tests.needs import require, require_file
-from tests.servers.dovecot import free_port
+from tests.servers.ports import free_port
 
 HOME = Path("/usr/share/request-tracker5")
 SERVER = HOME / "libexec" / "rt-server"

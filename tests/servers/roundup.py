@@ -14,7 +14,7 @@ from typing import Self
 from tests.needs import require_file
 
 HOME = Path(__file__).resolve().parents[2] / ".tools/roundup"
-START_SECONDS = 30
+START_SECONDS = 60
 _SERVER = """
 import os
 if os.geteuid() == 0:  # it refuses to run as root, which tests in a container are
