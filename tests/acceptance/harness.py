@@ -87,7 +87,7 @@ class Daemon:
         return self.log_path.read_text(errors="replace")
 
     def ready(self) -> Daemon:
-        wait_for(lambda: "daemon.ready" in self.log() or self.process.poll() is not None, "the daemon is ready", 30)
+        wait_for(lambda: "daemon.ready" in self.log() or self.process.poll() is not None, "the daemon is ready")
         assert self.process.poll() is None, self.log()[-4000:]
         return self
 
@@ -101,7 +101,7 @@ class Daemon:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(40)
         self._log.close()
 
     def stop(self) -> int:

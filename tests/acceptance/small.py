@@ -20,8 +20,10 @@ import pytest
 
 from sync.answers import InboxAnswer, SourceAnswer, StatusAnswer
 from sync.config import load
+from sync.ledger import Ledger
 from sync.operate import Operator
 from sync.sandbox import Sandbox
+from sync.settings import LedgerSettings
 from tests.acceptance.harness import TOKEN, Daemon, Program, wait_for
 from tests.acceptance.typist import typist
 
@@ -116,11 +118,11 @@ class Small:
         lane_hold: str = "5s",
     ) -> None:
         """Writes the file; without sources one Maildir called `mail`."""
-        url = ledger_url or f"sqlite:///{self.ledger}"
+        self.ledger_url = ledger_url or f"sqlite:///{self.ledger}"
         self.config.write_text(
             f"""
 [ledger]
-url = "{url}"
+url = "{self.ledger_url}"
 connect_timeout_seconds = 3  # seconds
 
 [daemon]
@@ -202,9 +204,19 @@ order_wait_seconds = "1s"
         return [token for text in texts for token in TOKEN.findall(text)[:1]]
 
     def wait_sent(self, *tokens: str) -> None:
-        """Waits until exactly these have arrived, each once."""
-        wait_for(lambda: len(self.sent()) >= len(tokens), f"{tokens} arrive", 30)
+        """Waits until exactly these have arrived, each once, and the ledger knows it: the Inbox has a message before its
+        answer is recorded, and what is looked at or stopped in between is not yet what it will be."""
+        wait_for(lambda: len(self.sent()) >= len(tokens), f"{tokens} arrive")
         assert sorted(self.sent()) == sorted(tokens)
+        wait_for(lambda: self.recorded() >= len(tokens), f"{tokens} are recorded")
+
+    def recorded(self) -> int:
+        """How many deliveries the ledger knows as sent."""
+        ledger = Ledger.open(LedgerSettings(url=self.ledger_url), writer=False)
+        try:
+            return ledger.overview.status().deliveries.get("sent", 0)
+        finally:
+            ledger.close()
 
     def status(self) -> StatusAnswer:
         """What the ledger says, asked in this process: a typed command takes a second, and this is asked often."""

@@ -172,7 +172,7 @@ def test_an_upload_that_fails_once_is_repeated(small: Small, call: str) -> None:
     small.sandbox.fault("status", status=503, call=call)
     small.put("", raw=letter(("a.pdf", "application/pdf", b"x" * 2000)).as_bytes())
     small.start()
-    wait_for(lambda: stored(small) == 1, "it arrives", 30)
+    wait_for(lambda: stored(small) == 1, "it arrives")
     assert [one["filename"] for one in media(small, "file")] == ["a.pdf"]
 
 
@@ -180,7 +180,7 @@ def test_a_file_that_cannot_be_uploaded_at_all_costs_the_file_and_not_the_messag
     small.sandbox.fault("status", status=500, call="media.upload", times=None)
     small.put("", raw=letter(("a.pdf", "application/pdf", b"x" * 2000)).as_bytes())
     small.start()
-    wait_for(lambda: stored(small) == 1, "it arrives", 30)
+    wait_for(lambda: stored(small) == 1, "it arrives")
     assert media(small, "file") == []
     assert "Not brought over: a.pdf (2.0 kB): it could not be uploaded" in texts(small)
     assert uploaded(small) == 6
@@ -193,7 +193,7 @@ def test_an_inbox_that_takes_no_files_gets_every_message_without_them(small: Sma
     small.put("", raw=letter(*files).as_bytes())
     small.put("B0", "Other <c2@example.com>")
     small.start()
-    wait_for(lambda: stored(small) == 2, "both arrive", 30)
+    wait_for(lambda: stored(small) == 2, "both arrive")
     assert all(f"{number}.pdf (2.0 kB): it could not be uploaded" in texts(small) for number in range(4))
     assert small.inbox()["state"] == "ok"
     assert len(small.sandbox.journal("media.upload_url")) == 6
@@ -204,9 +204,9 @@ def test_an_outage_of_everything_costs_no_file(small: Small) -> None:
     small.sandbox.fault("status", status=503, times=None)
     small.put("", raw=letter(("a.pdf", "application/pdf", b"x" * 2000)).as_bytes())
     small.start()
-    wait_for(lambda: small.inbox()["state"] == "parked", "it is parked", 30)
+    wait_for(lambda: small.inbox()["state"] == "parked", "it is parked")
     small.sandbox.clear_faults()
-    wait_for(lambda: stored(small) == 1, "it arrives", 30)
+    wait_for(lambda: stored(small) == 1, "it arrives")
     assert [one["filename"] for one in media(small, "file")] == ["a.pdf"]
 
 
@@ -214,7 +214,7 @@ def test_a_file_that_the_inbox_has_forgotten_is_uploaded_anew(small: Small) -> N
     small.sandbox.fault("status", status=400, code="INVALID_MEDIA_URL", call="messages.send")
     small.put("", raw=letter(("a.pdf", "application/pdf", b"x" * 2000)).as_bytes())
     small.start()
-    wait_for(lambda: stored(small) == 1, "it arrives", 30)
+    wait_for(lambda: stored(small) == 1, "it arrives")
     assert [one["filename"] for one in media(small, "file")] == ["a.pdf"]
     assert uploaded(small) == 2
 
@@ -223,7 +223,7 @@ def test_a_lost_answer_to_a_message_with_files_is_found_by_reading_back(small: S
     small.sandbox.fault("drop_after_store", call="messages.send")
     small.put("", raw=letter(("a.png", "image/png", png(90, 90)), ("b.pdf", "application/pdf", b"y")).as_bytes())
     small.start()
-    wait_for(lambda: small.inbox()["deliveries"].get("sent") == 1, "it is found", 30)
+    wait_for(lambda: small.inbox()["deliveries"].get("sent") == 1, "it is found")
     assert stored(small) == 1
     assert (len(media(small, "file")), len(media(small, "image"))) == (1, 1)
 

@@ -369,7 +369,7 @@ def test_an_inbox_that_is_away_is_parked_and_goes_on_by_itself(small: Small) -> 
     small.sandbox.stop()
     for number in range(2, 6):
         small.put(f"T{number:06d}", f"c{number}@example.com")
-    wait_for(lambda: small.inbox()["state"] == "parked", "the inbox is parked", 40)
+    wait_for(lambda: small.inbox()["state"] == "parked", "the inbox is parked")
     parked = small.inbox()
     assert str(parked["fault"]).count("inbox.network_refused") == 1
     small.type("status").ok().shows("parked", "nothing listens there")
@@ -377,7 +377,7 @@ def test_an_inbox_that_is_away_is_parked_and_goes_on_by_itself(small: Small) -> 
     small.sandbox.start()
     small.wait_sent(*(f"T{number:06d}" for number in range(1, 6)))
     assert small.sandbox.journal()[before]["call"] == "messages.list"
-    wait_for(lambda: small.inbox()["state"] == "ok", "the inbox is well again", 40)
+    wait_for(lambda: small.inbox()["state"] == "ok", "the inbox is well again")
     assert daemon.stop() == 0
 
 
@@ -387,7 +387,7 @@ def test_an_inbox_in_trouble_is_probed_with_reads_only(small: Small) -> None:
     for number in range(1, 5):
         small.put(f"T{number:06d}", f"c{number}@example.com")
     small.start()
-    wait_for(lambda: small.inbox()["state"] == "parked", "the inbox is parked", 40)
+    wait_for(lambda: small.inbox()["state"] == "parked", "the inbox is parked")
     seen = len(small.sandbox.journal())
     wait_for(lambda: len(small.sandbox.journal()) >= seen + 4, "it is probed")
     assert {one["call"] for one in small.sandbox.journal()[seen:]} == {"messages.list"}

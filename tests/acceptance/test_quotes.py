@@ -136,7 +136,7 @@ def test_an_original_that_cannot_be_uploaded_is_named_with_the_reason(small: Sma
         small.sandbox.fault("status", status=500, call="media.upload", times=None)
     filed(small, more)
     small.start()
-    wait_for(lambda: len(shown(small)) == 1, "it arrives", 30)
+    wait_for(lambda: len(shown(small)) == 1, "it arrives")
     ((text, files),) = shown(small)
     assert files == []
     assert NOTE in text

@@ -359,7 +359,7 @@ def test_no_secret_is_shown_anywhere_even_if_every_service_repeats_it(tmp_path: 
             _typed(small, texts, "without a daemon", ("status",), ("message", "list"))
             daemon = small.start()
             small.put("T000002")
-            wait_for(lambda: "T000002" in small.sent(), "mail flows", 40)
+            wait_for(lambda: "T000002" in small.sent(), "mail flows")
             daemon.wait_for(lambda: daemon.log().count("alert.not_told") >= 2, "alerts are refused by webhook and mail")
             daemon.wait_for(lambda: "heartbeat.refused" in daemon.log(), "the heartbeat is refused")
             daemon.wait_for(lambda: told.exists() and "careless" in told.read_text(), "the command is told")
