@@ -23,9 +23,10 @@ class Hook:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if hook.status == 200:
+                status = hook.status  # a test may change it any moment
+                if status == 200:
                     hook.posted.append(body)
-                self._answer(hook.status)
+                self._answer(status)
 
             def _answer(self, status: int) -> None:
                 self.send_response(status)
