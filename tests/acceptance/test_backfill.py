@@ -126,7 +126,7 @@ def test_a_daemon_killed_again_and_again_goes_on_and_live_mail_overtakes(
     try:
         daemon.wait_for(lambda: stored(sandbox) > 20, "the backfill has begun")
         following.send_signal(signal.SIGINT)
-        _, said = following.communicate(timeout=20)
+        _, said = following.communicate(timeout=60)
         assert "the daemon goes on with the backfill of support" in said
         assert "--stop" in said
         for kill in range(4):
@@ -137,9 +137,11 @@ def test_a_daemon_killed_again_and_again_goes_on_and_live_mail_overtakes(
             if kill == 1:
                 live = Mailbag(seed=23, customers_count=3, begin=datetime.now(UTC).replace(microsecond=0))
                 live.customers = [Customer(one.number, (f"new{one.number}@example.com",)) for one in live.customers]
+                much_to_do = sandbox.fault("delay", call="messages.send", times=None, seconds=0.5)
                 put(mailbox, live.more(3, outgoing_share=0))
                 daemon.wait_for(lambda: len(live_tokens(sandbox)) == 3, "live mail arrives")
                 assert stored(sandbox) < bag.deliveries(), "it overtook the backfill"
+                sandbox.clear_faults(much_to_do)
         daemon.wait_for(
             lambda: json.loads(program.run("backfill", "support", "--status", "--json").stdout)["state"] == "done",
             "the backfill is done",
@@ -159,7 +161,7 @@ def test_a_sync_typed_during_a_backfill_waits_for_live_mail_only_and_status_tell
     put(mailbox, bag.mails)
     program = made(tmp_path, sandbox, mailbox, inbox="lanes = 8")
     program.sync()
-    sandbox.fault("delay", call="messages.send", times=None, seconds=0.2)
+    sandbox.fault("delay", call="messages.send", times=None, seconds=1.0)
     daemon = program.daemon().ready()
     following = subprocess.Popen(
         program.command("backfill", "support", "--since", SINCE),

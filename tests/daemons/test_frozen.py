@@ -131,11 +131,12 @@ def test_a_backfill_that_is_woken_after_take_over_records_nothing(fleet: Fleet, 
     assert first.stop() == 0
     jobs = fleet.ledger.backfills
     job = jobs.start("support", BackfillTerms(datetime.now(UTC) - timedelta(days=30)), datetime.now(UTC))
-    fleet.sandbox.fault("delay", call="messages.send", times=None, seconds=0.3)  # the job is open for a while
+    slow = fleet.sandbox.fault("delay", call="messages.send", times=None, seconds=0.6)  # the job is open for a while
     frozen = fleet.start_frozen("bringing")
     fleet.start()
     fleet.wait(lambda: counts(fleet).get("brought") == BACKFILLED, "the other daemon brings it in")
     before = jobs.latest("support")
+    fleet.sandbox.clear_faults(slow)
     frozen.wake()
     fleet.wait(lambda: "source.lease_lost" in frozen.log(), "it notices that the source is not its own")
     assert before is not None
