@@ -42,7 +42,7 @@ def test_systemd_hears_ready_status_and_stopping(small: Small, abstract: bool) -
         assert "STATUS=1 source, 1 inbox" in systemd.told
         assert "STOPPING=1" not in systemd.told
         assert daemon.stop() == 0
-        wait_for(lambda: "STOPPING=1" in systemd.told, "systemd hears STOPPING=1", 5)
+        wait_for(lambda: "STOPPING=1" in systemd.told, "systemd hears STOPPING=1")
         assert systemd.told.index("READY=1") < systemd.told.index("STOPPING=1")
 
 
@@ -72,7 +72,7 @@ def test_a_signal_lets_what_is_on_the_wire_come_back_and_ends_with_0(small: Smal
     daemon = small.start()
     daemon.wait_for(lambda: on_the_wire(small), "a send is on the wire")
     daemon.process.send_signal(asked)
-    assert daemon.process.wait(20) == 0, daemon.log()
+    assert daemon.process.wait(40) == 0, daemon.log()
     sent = small.sent()
     assert 1 <= len(sent) < len(tokens)
     counts = small.inbox()["deliveries"]
@@ -94,7 +94,7 @@ def test_a_running_pass_holds_the_end_up_no_longer_than_the_grace(small: Small) 
         daemon = small.start()
         daemon.wait_for(lambda: server.commands, "the pass hangs")
         daemon.process.send_signal(signal.SIGTERM)
-        assert daemon.process.wait(15) == 0, daemon.log()
+        assert daemon.process.wait(40) == 0, daemon.log()
 
 
 def silent_source(server: ScriptedImap, *, pass_timeout: str = "300s") -> str:
@@ -178,10 +178,13 @@ def test_a_second_daemon_is_refused_and_a_killed_one_leaves_nothing_in_the_way(s
 
 
 def test_a_sync_that_cannot_ask_the_daemon_is_refused_with_who_it_is_and_since_when(small: Small) -> None:
+    earliest = datetime.now(UTC)
     daemon = small.start()
+    latest = datetime.now(UTC)
     small.configure(daemon=f'control_socket = "{small.folder}/other.sock"')
     refused = small.type("sync").refused(69, "ledger.locked", f"process {daemon.process.pid} on")
-    assert f"started {datetime.now(UTC):%Y-%m-%dT}" in " ".join(refused.err.split())
+    said = " ".join(refused.err.split())
+    assert any(f"started {day:%Y-%m-%dT}" in said for day in (earliest, latest))
     assert daemon.stop() == 0
 
 
@@ -385,7 +388,7 @@ def test_a_sync_at_work_ends_when_the_daemon_does(small: Small) -> None:
         syncing = pool.submit(small.type, "sync")
         daemon.wait_for(lambda: on_the_wire(small), "a send is on the wire")
         assert daemon.stop() == 0
-        done = syncing.result(20)
+        done = syncing.result(60)
     assert done.code == 75, done.err
     assert "next step:" in done.err
     small.sandbox.clear_faults()
@@ -442,12 +445,16 @@ def test_the_control_socket_bears_every_kind_of_client(small: Small) -> None:
     with connect(small) as client:
         client.sendall(b'{"command": "sync", "args": {}}\n')  # and hangs up at once
 
-    with ThreadPoolExecutor(20) as pool:
-        answers = list(pool.map(lambda _: ask(small, status), range(20)))
-    assert all(len(frames) == 1 for frames in answers)
-    served = [frames for frames in answers if "result" in frames[0]]
-    assert len(served) >= MAX_CONNECTIONS
-    assert {frames[0]["error"]["code"] for frames in answers if "error" in frames[0]} <= {"daemon.busy"}
+    def served_of(clients: int) -> int:
+        """Of so many at the same time; the others are told that there are too many."""
+        with ThreadPoolExecutor(clients) as pool:
+            answers = list(pool.map(lambda _: ask(small, status), range(clients)))
+        assert all(len(frames) == 1 for frames in answers)
+        assert {frames[0]["error"]["code"] for frames in answers if "error" in frames[0]} <= {"daemon.busy"}
+        return sum("result" in frames[0] for frames in answers)
+
+    # those who hung up may be among those at work for a moment
+    daemon.wait_for(lambda: served_of(20) >= MAX_CONNECTIONS, "as many as promised are served")
 
     small.put("T000001")
     small.wait_sent("T000001")

@@ -30,7 +30,7 @@ ADA, BOB = "ada@example.com", "bob@example.com"
 OWN = "support@shop.example"
 SETTLE_SECONDS = 120.0
 """The default. All settings here are defaults, but for the budget, the lease and the time-out of an answer."""
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 60.0
 CALM_SECONDS = 0.1
 
 

@@ -35,7 +35,7 @@ SPOOL_BYTES = 1024 * 1024
 """The smallest spool there is: two padded mails fill it."""
 PAD_BYTES = 700_000
 FILE_CONTENT = b"%PDF-1.7 " * 20_000
-DONE_SECONDS = 30.0
+DONE_SECONDS = 60.0
 LIST_LIMIT = 100_000
 """More messages than any site here has."""
 OPEN_STATES = ("pending", "sending", "unknown")

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.needs import require
 
+PATIENCE_SECONDS = 60
+"""How long a page is waited for; a machine at work with other tests is slow."""
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -25,6 +27,7 @@ def browser() -> Iterator[Browser]:
     """One browser for the tests of a module."""
     program = require("chromium", package="chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS, timeout=1000 * PATIENCE_SECONDS)
+        expect.set_options(timeout=1000 * PATIENCE_SECONDS)
         yield browser
         browser.close()

@@ -26,7 +26,7 @@ from sync.message import Direction, Json, Message, Participant, ParticipantKind
 from sync.reconcile import Reconciler
 from sync.settings import InboxSettings, LedgerSettings
 
-DEADLINE_SECONDS = 10.0
+DEADLINE_SECONDS = 30.0
 HOLDER = "holder-1"
 
 
