@@ -418,7 +418,7 @@ class TestGhostsAndPoison:
     async def test_a_mail_that_breaks_the_connection_costs_itself_only(
         self, server: ScriptedImap, how: type[Exception]
     ) -> None:
-        reader = Reader(connector_for(server, read_timeout_seconds=0.3))
+        reader = Reader(connector_for(server, read_timeout_seconds=0.6))
         inbox = server.folder("INBOX")
         for number in (1, 2, 3):
             inbox.add(mail(number))
@@ -698,13 +698,13 @@ class TestConnections:
     async def test_a_server_that_stops_answering_ends_the_pass_in_time_and_the_next_one_works(
         self, server: ScriptedImap, command: str
     ) -> None:
-        reader = Reader(connector_for(server, read_timeout_seconds=0.2))
+        reader = Reader(connector_for(server, read_timeout_seconds=0.6))
         server.folder("INBOX").add(mail(1))
         if command in {"STATUS", "UNSELECT"}:
             await reader.run_pass()
         server.on(command, Silence)
         with pytest.raises(TemporaryError) as caught:
-            await asyncio.wait_for(reader.run_pass(), 10)
+            await asyncio.wait_for(reader.run_pass(), 30)
         assert caught.value.code == "imap.timeout"
         server.calm()
         server.folder("INBOX").add(mail(2))
@@ -726,10 +726,10 @@ class TestConnections:
 
         server.on("LIST", hang)
         running = asyncio.ensure_future(reader.run_pass())
-        await asyncio.wait_for(asked.wait(), 10)
+        await asyncio.wait_for(asked.wait(), 30)
         await asyncio.to_thread(connector.abort)
         with pytest.raises(TemporaryError):
-            await asyncio.wait_for(running, 10)
+            await asyncio.wait_for(running, 30)
         await connector.aclose()
 
     async def test_a_cancelled_pass_closes_its_socket(self, server: ScriptedImap, reader: Reader) -> None:
@@ -742,7 +742,7 @@ class TestConnections:
 
         server.on("EXAMINE", hang)
         running = asyncio.ensure_future(reader.run_pass())
-        await asyncio.wait_for(asked.wait(), 10)
+        await asyncio.wait_for(asked.wait(), 30)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
@@ -777,6 +777,6 @@ def open_descriptors() -> int:
 
 async def until(holds: Callable[[], bool]) -> None:
     """Waits for what other threads are about to do."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not holds():  # noqa: ASYNC110  threads set no asyncio event
             await asyncio.sleep(0.01)

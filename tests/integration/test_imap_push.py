@@ -53,7 +53,7 @@ async def polled(config: ImapConfig) -> AsyncIterator[tuple[ImapConnector, Reade
         await connector.aclose()
 
 
-async def hint(connector: ImapConnector, reader: Reader, *, within_seconds: float = 10.0) -> set[str] | None:
+async def hint(connector: ImapConnector, reader: Reader, *, within_seconds: float = 30.0) -> set[str] | None:
     async with asyncio.timeout(within_seconds):
         news = await connector.wait(reader.context())
         return None if news is None else set(news)
@@ -160,11 +160,11 @@ class TestScripted:
 
     async def test_a_server_that_never_answers_idle_is_given_up(self, server: ScriptedImap) -> None:
         server.on("IDLE", Silence)
-        async with polled(config_for(server.port, read_timeout_seconds=0.3)) as (connector, reader):
+        async with polled(config_for(server.port, read_timeout_seconds=0.6)) as (connector, reader):
             assert (await error_of(connector, reader)).code == "imap.push_silent"
 
     async def test_a_half_open_connection_is_noticed_at_the_renewal(self, server: ScriptedImap) -> None:
-        async with polled(config_for(server.port, read_timeout_seconds=0.3, idle_renew_seconds=0.2)) as (
+        async with polled(config_for(server.port, read_timeout_seconds=0.6, idle_renew_seconds=0.2)) as (
             connector,
             reader,
         ):

@@ -187,7 +187,7 @@ async def test_s22_a_thousand_failures_of_every_kind_take_no_more_connections_th
         server.calm()
         server.on(command, answer)
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await (connector.wait(reader.context()) if waits else reader.run_pass())
         except TemporaryError:
             failures += 1

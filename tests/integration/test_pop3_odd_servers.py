@@ -201,7 +201,7 @@ async def test_a_message_at_whose_header_the_connection_always_breaks_costs_itse
     for number in range(4):
         server.add(mail(f"mail {number}"), uidl=f"id{number}")
     server.on("TOP 2 ", trouble)
-    reading = reader(server, read_timeout_seconds=0.2)
+    reading = reader(server, read_timeout_seconds=0.6)
     for _pass in range(2):
         with pytest.raises(TemporaryError):
             await asyncio.wait_for(reading.run_pass(), DEADLINE_SECONDS)
@@ -342,7 +342,7 @@ async def test_a_server_that_says_no_good_bye_is_left_all_the_same(
 async def test_a_connection_that_falls_silent_ends_at_its_time_limit(server: ScriptedPop3, command: str) -> None:
     server.add(mail("hello"))
     server.on(command, Silence)
-    reading = reader(server, read_timeout_seconds=0.2)
+    reading = reader(server, read_timeout_seconds=0.6)
     with pytest.raises(TemporaryError) as caught:
         await asyncio.wait_for(reading.run_pass(), DEADLINE_SECONDS)
     assert caught.value.code == "pop3.timeout"

@@ -96,7 +96,7 @@ async def test_a_conversation_that_cannot_be_read_is_not_guessed_about(make_desk
 
 
 async def test_a_conversation_that_can_be_read_again_in_time_is_not_held(make_desk: MakeDesk) -> None:
-    desk = make_desk(unknown_settle_seconds=0.3)
+    desk = make_desk(unknown_settle_seconds=20)
     one = desk.arrive("anna", "one")
     lose_the_first_answer(desk, stored=True)
     desk.inbox.on_look = failing(TemporaryError("?", code="inbox.look_incomplete", scope=Scope.MESSAGE))
@@ -142,7 +142,7 @@ async def test_what_was_merged_away_is_found_in_the_other_conversation(make_desk
 
 
 async def test_a_bug_at_one_row_is_its_own(make_desk: MakeDesk) -> None:
-    desk = make_desk()
+    desk = make_desk(unknown_settle_seconds=20)
     bad, good = desk.arrive("bad", "bad"), desk.arrive("anna", "good")
     stored: set[str] = set()
 
