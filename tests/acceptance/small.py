@@ -26,6 +26,7 @@ from sync.sandbox import Sandbox
 from sync.settings import LedgerSettings
 from tests.acceptance.harness import TOKEN, Daemon, Program, wait_for
 from tests.acceptance.typist import typist
+from tests.servers.ports import free_port
 
 OWN = "support@shop.example"
 KEY = '{ env = "WIX_KEY" }'
@@ -239,7 +240,7 @@ order_wait_seconds = "1s"
 @contextlib.contextmanager
 def small_site(folder: Path, temporary: pytest.TempPathFactory) -> Iterator[Small]:
     """For a fixture: the site, and at the end no process of it is left."""
-    with Sandbox() as sandbox:
+    with Sandbox(port=free_port()) as sandbox:  # it may be stopped and started again
         made = Small(folder, sandbox, _compiled(temporary))
         try:
             yield made

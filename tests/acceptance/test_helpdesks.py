@@ -12,6 +12,7 @@ from tests.acceptance.desks import GROUP, Desks
 from tests.acceptance.harness import DEADLINE_SECONDS, TOKEN, Program, write_config
 from tests.servers.django_helpdesk import DjangoHelpdesk, needs_django_helpdesk
 from tests.servers.dovecot import PASSWORD, Dovecot, needs_dovecot
+from tests.servers.ports import free_port
 from tests.servers.request_tracker import RequestTracker, needs_request_tracker
 
 pytestmark = [
@@ -99,7 +100,7 @@ def test_two_helpdesks_and_a_mailbox_make_one_conversation_a_customer_each_messa
         desks.round()
     desks.hold_back()
     desks.round(mails=3)
-    with Sandbox() as sandbox:
+    with Sandbox(port=free_port()) as sandbox:
         for customer in range(desks.customers):
             if len(desks.addresses(customer)) > 1:
                 sandbox.seed_contact(desks.addresses(customer), name=f"Customer {customer}")

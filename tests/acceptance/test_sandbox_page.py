@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, Request, expect
 
 from sync.sandbox import DEFAULT_SITE_ID, Sandbox
 from sync.sandbox.values import as_text
+from tests.servers.ports import free_port
 from tests.unit.sandbox_wire import Wire, send_body
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
@@ -23,7 +24,7 @@ PHONE = (390, 844)
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as running:
+    with Sandbox(port=free_port()) as running:
         yield running
 
 

@@ -19,6 +19,7 @@ from sync.message import Json, Participant, ParticipantKind
 from sync.render import canonical_hash
 from sync.sandbox import ManualClock, Sandbox
 from sync.settings import InboxSettings
+from tests.servers.ports import free_port
 from tests.unit.inbox_stub import send
 
 JO = Participant(ParticipantKind.EMAIL, "jo@example.com", "Jo Doe")
@@ -92,7 +93,7 @@ def body_for(mapping: Mapping, text: str) -> dict[str, Json]:
 
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
-    with Sandbox() as sandbox:
+    with Sandbox(port=free_port()) as sandbox:
         http = HttpClient(connections=32)
         try:
             yield Bench(sandbox, http)

@@ -20,12 +20,13 @@ from sync.sandbox import Sandbox, SandboxClient, SandboxError
 from sync.sandbox.conversations import Conversation, Message, Who
 from sync.sandbox.views import MESSAGES_SHOWN, initials, thread
 from sync.sandbox.world import Site
+from tests.servers.ports import free_port
 from tests.unit.sandbox_wire import Wire
 
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as running:
+    with Sandbox(port=free_port()) as running:
         yield running
 
 
