@@ -11,6 +11,7 @@ import pytest
 from sync.decide import Dead, Skip
 from sync.errors import TemporaryError
 from sync.ledger import LeaseLost, LeaseRef, Mark, MessageFilter, PassEnd, record
+from sync.ledger.repository import IN_MAX
 from sync.states import Reason
 from tests.ledger.conftest import Place
 from tests.ledger.desk import NOON, Desk, loaded, person
@@ -48,6 +49,23 @@ def test_ids_grow_with_the_order_of_the_batch(desk: Desk) -> None:
     assert list(ids) == sorted(ids)
     assert len(ids) == 1000
     assert [row.message_id for row in desk.window()] == list(ids)
+
+
+def test_a_batch_of_more_than_one_question_to_the_database_is_recognised_whole(desk: Desk) -> None:
+    count = IN_MAX + 100
+    people = [f"person {number}" for number in range(count)]
+    first = desk.record(*(desk.seen(f"a'{number}", loaded(one), fingerprint=one) for number, one in enumerate(people)))
+    assert (first.deliveries, first.repeated) == (count, 0)
+    again = [desk.seen(f"a'{number}", loaded(one), fingerprint=one) for number, one in enumerate(people)]
+    assert desk.record(*again).repeated == count
+    assert desk.ledger.messages.known(desk.view().stream_id, desk.view().epoch, ["a'0", "a'99", "a'x", "b'0"]) == {
+        "a'0",
+        "a'99",
+    }
+    renumbered = [replace(one, external_id=f"b'{number}") for number, one in enumerate(again)]
+    view = desk.view(epoch="2")
+    assert set(desk.ledger.messages.judge(view, renumbered)) == {"duplicate"}
+    assert desk.record(*renumbered, view=view).skipped == {Reason.DUPLICATE: count}
 
 
 def test_twins_in_one_view_are_two_messages(desk: Desk) -> None:
