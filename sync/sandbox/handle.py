@@ -26,8 +26,8 @@ from sync.sandbox.settings import (
 )
 from sync.sandbox.store import JsonLines
 
-START_SECONDS = 10.0
-STOP_SECONDS = 10.0
+START_SECONDS = 30.0
+STOP_SECONDS = 30.0
 
 
 class Sandbox(Operations):

@@ -14,7 +14,7 @@ from sync.sandbox.errors import SandboxError
 from sync.sandbox.faults import Fault
 from sync.sandbox.values import JsonObject
 
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 30.0
 POLL_SECONDS = 0.02
 
 
