@@ -22,7 +22,7 @@ from tests.acceptance.harness import wait_for
 from tests.acceptance.small import Small, small_site
 from tests.servers.hook import Hook
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 QUICK = 'after_seconds = "300ms"\nwell_after_seconds = "300ms"\ntimeout_seconds = 5'
 

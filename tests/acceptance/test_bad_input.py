@@ -14,7 +14,7 @@ from tests.acceptance.small import Small, mail, small_site
 from tests.servers.dovecot import PASSWORD, Dovecot, needs_dovecot
 from tests.servers.ports import free_port
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture

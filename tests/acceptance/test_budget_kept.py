@@ -20,7 +20,7 @@ ALLOWED = 100
 CONFIGURED = 97
 """As 195 is to 200."""
 MAILS = 600
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(240)
 
 
 def hurried(program: Program, log: Path) -> subprocess.Popen[bytes]:

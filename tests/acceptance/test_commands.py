@@ -10,7 +10,7 @@ import pytest
 from sync.settings import SourceSettings
 from tests.acceptance.small import Small, Typed, small_site
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(240)
 
 WIDTH = 80
 

@@ -20,7 +20,7 @@ from tests.acceptance.small import Small, mail, small_site
 from tests.servers.imap_script import ScriptedImap, Silence
 from tests.servers.postgres import Cluster
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture

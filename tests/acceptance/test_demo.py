@@ -19,7 +19,7 @@ from sync.demo.samples import Sample, load_samples
 
 DEMO_SECONDS = 110.0
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture

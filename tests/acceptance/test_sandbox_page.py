@@ -15,7 +15,7 @@ from sync.sandbox.values import as_text
 from tests.servers.ports import free_port
 from tests.unit.sandbox_wire import Wire, send_body
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
 OTHER_SITE = "5a9d0b00-0000-4000-8000-000000000002"
 DESK = (1280, 820)

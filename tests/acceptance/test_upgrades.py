@@ -24,7 +24,7 @@ from tests.servers.postgres import Cluster, postgres_cluster
 
 __all__ = ["postgres_cluster"]
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 OLD = [revision for revision in migrate.REVISIONS if revision != migrate.HEAD]
 

@@ -16,7 +16,7 @@ import pytest
 from tests.acceptance.harness import Daemon, page_port
 from tests.acceptance.small import Small, small_site
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 PASSWORD = "the page's own password"
 WITH_PASSWORD = '[web]\nlisten = "127.0.0.1:0"\npassword = { env = "WEB_PASSWORD" }'

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, Request, expect
 from tests.acceptance.harness import page_port
 from tests.acceptance.small import Small, small_site
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
 PASSWORD = "the page's own password"
 WEB = '[web]\nlisten = "127.0.0.1:0"\npassword = { env = "WEB_PASSWORD" }'

@@ -18,7 +18,7 @@ from tests.crash.site import PAD_BYTES, Mailboxes, Site
 from tests.mailbag import Mailbag
 from tests.servers.dovecot import Dovecot
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(240)
 
 MAILS = 8
 ON_FILES = ("maildir", "files", "drop_after_store", "drop_before_store")

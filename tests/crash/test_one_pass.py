@@ -16,7 +16,7 @@ from tests.mailbag import Mailbag
 MAILS = 12
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 async def test_one_typed_sync_brings_more_than_the_spool_holds_once_and_in_order(
     tmp_path: Path, sandbox: Sandbox, ledger_url: str
 ) -> None:

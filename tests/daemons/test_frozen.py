@@ -14,7 +14,7 @@ from sync.ledger import BackfillTerms
 from tests.daemons.fleet import Fleet
 from tests.servers.dovecot import Dovecot
 
-pytestmark = [pytest.mark.postgres, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.postgres, pytest.mark.timeout(240)]
 
 MAILS = 8
 BACKFILLED = 24

@@ -61,7 +61,7 @@ def seen_of(name: str, raw: bytes) -> Seen:
     return see_found(found, RULES, NOON)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_l8_nasty_mail_gives_a_text_and_a_row_on_both_databases_and_comes_back(desk: Desk) -> None:
     given = {name: seen_of(name, raw) for name, raw in mails()}
     recorded = desk.record(*given.values())
