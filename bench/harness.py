@@ -13,7 +13,6 @@ counts are the ratios of their medians.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import statistics
 import subprocess
@@ -172,15 +171,6 @@ def resident_mib(pid: int, *, peak: bool = False) -> float:
         if line.startswith(name):
             return int(line.split()[1]) / 1024
     return 0.0
-
-
-def children_peak_mib(pid: int) -> float:
-    """The peaks of all children that a process has now, together."""
-    total = 0.0
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):  # a thread, or a child, that has ended meanwhile
-            total += sum(resident_mib(int(child), peak=True) for child in children.read_text().split())
-    return total
 
 
 @dataclass(frozen=True, slots=True)

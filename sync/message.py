@@ -7,14 +7,12 @@ Pure: frozen values, no I/O. A `Message` is one thing somebody wrote. It becomes
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
+from pydantic import TypeAdapter
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 """Any JSON value: the shape of cursors, frozen requests and event details."""
@@ -229,19 +227,14 @@ class Listed:
     pause_seconds: float = 0.0
 
 
-@functools.cache
-def _adapter() -> TypeAdapter[Message]:
-    """Made when it is first needed: what only reads mails (`sync.kit.backlog`) does without pydantic, half as large."""
-    from pydantic import TypeAdapter  # noqa: PLC0415
-
-    return TypeAdapter(Message)
+MESSAGE_ADAPTER: TypeAdapter[Message] = TypeAdapter(Message)
 
 
 def message_to_json(message: Message) -> str:
     """A message as the JSON text that the ledger keeps as its frozen content."""
-    return _adapter().dump_json(message, exclude_defaults=True).decode()
+    return MESSAGE_ADAPTER.dump_json(message, exclude_defaults=True).decode()
 
 
 def message_from_json(text: str | bytes) -> Message:
     """The message that `message_to_json` wrote. Raises pydantic.ValidationError on anything else."""
-    return _adapter().validate_json(text)
+    return MESSAGE_ADAPTER.validate_json(text)
