@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sync.kit.backlog import Mail, understand_each
-from sync.mail import MailFiles, recognise
+from sync.mail import MailFiles, recognise, understand_with_files
 from sync.message import Content, Found, Gone
 
 from .answers import Fetched, search_date
@@ -215,12 +214,9 @@ def load_contents(
         if apart.wants(wire.selected, uid, size) and (message := apart.load(wire, uid, size, limit_bytes)) is not None:
             contents[str(uid)] = message
     for group in _groups({uid: size for uid, size in sizes.items() if str(uid) not in contents}, limit_bytes):
-        loaded = list(_load(wire, group, sizes, limit_bytes, careful=careful, refused=refused))
-        mails = [
-            Mail(raw, limit_bytes, None if whole else max(sizes[uid] or 0, limit_bytes + 1))
-            for uid, raw, whole in loaded
-        ]
-        for (uid, _, _), understood in zip(loaded, understand_each(mails), strict=True):
+        for uid, raw, whole in _load(wire, group, sizes, limit_bytes, careful=careful, refused=refused):
+            full_size = None if whole else max(sizes[uid] or 0, limit_bytes + 1)
+            understood = understand_with_files(raw, limit_bytes=limit_bytes, full_size=full_size)
             contents[str(uid)] = understood.content
             if understood.files is not None:
                 keep(uid, understood.files)

@@ -17,15 +17,7 @@ from sync.mail.machine import (
     is_loop,
 )
 from sync.mail.outline import leaves
-from sync.mail.parse import (
-    Headers,
-    Understood,
-    given_up,
-    recognise,
-    understand,
-    understand_headers,
-    understand_with_files,
-)
+from sync.mail.parse import Headers, recognise, understand, understand_headers, understand_with_files
 from sync.mail.parts import PartDecoder, PartHead, head_of
 from sync.mail.transfer import decoded_size
 
@@ -41,14 +33,12 @@ __all__ = [
     "PartDecoder",
     "PartHead",
     "Result",
-    "Understood",
     "Verdict",
     "classify",
     "classify_message",
     "decoded_size",
     "dmarc",
     "dmarc_of",
-    "given_up",
     "head_of",
     "is_loop",
     "is_mere_file",

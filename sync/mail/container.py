@@ -7,7 +7,6 @@ in a wrapping (S/MIME in one piece, a forwarded mail in base64) has `!` and that
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Self
 
 from sync.mail import rtf
 from sync.mail.armor import Block, take_out
@@ -69,18 +68,10 @@ class MailFiles:
     """A whole mail at hand, whose files can be opened as by `open_file`. Where those lie that are parts of it has been
     found out already; a file within another part is looked for."""
 
-    def __init__(self, raw: bytes, places: dict[str, tuple[int, int, str]]) -> None:
-        self._raw = with_newlines(raw)
-        self.places = places
-        """By `ref`: where the part begins and ends, and how it is encoded."""
-
-    @classmethod
-    def of(cls, raw: bytes, root: Part, attachments: Iterable[Attachment]) -> Self:
-        """The files of a mail whose parts are known."""
+    def __init__(self, raw: bytes, root: Part, attachments: Iterable[Attachment]) -> None:
+        self._raw = raw
         parts = ((one.ref, part_at(root, one.ref)) for one in attachments)
-        return cls(
-            raw, {ref: (part.start, part.stop, part.transfer_encoding) for ref, part in parts if part is not None}
-        )
+        self._places = {ref: (part.start, part.stop, part.transfer_encoding) for ref, part in parts if part is not None}
 
     def __len__(self) -> int:
         """The bytes of the mail."""
@@ -88,7 +79,7 @@ class MailFiles:
 
     def open(self, ref: str) -> bytes | None:
         """The bytes of a file. None when there is none."""
-        place = self.places.get(ref)
+        place = self._places.get(ref)
         if place is None:
             return open_file(self._raw, ref)
         start, stop, encoding = place

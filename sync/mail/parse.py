@@ -132,7 +132,7 @@ def understand_with_files(
     try:
         return within(READING_SECONDS, lambda: _understand(raw, size, is_cut=is_cut))
     except TooLong:
-        return Understood(given_up(raw, READING_SECONDS))
+        return Understood(_sender_only(raw, f"reading it took more than {READING_SECONDS:g} s of computing"))
     except Exception as error:  # noqa: BLE001  the promise: one mail that nobody foresaw costs nobody anything
         return Understood(_sender_only(raw, f"{type(error).__name__} while reading it"))
 
@@ -168,7 +168,7 @@ def _understand(raw: bytes, size: int, *, is_cut: bool = False) -> Understood:
         headers=headers.rules,
     )
     has_files = bool(body.attachments) and not is_cut
-    return Understood(message, MailFiles.of(raw, tree.root, body.attachments) if has_files else None)
+    return Understood(message, MailFiles(raw, tree.root, body.attachments) if has_files else None)
 
 
 def _answers(header: HeaderFields, subject: str) -> bool:
@@ -195,11 +195,6 @@ def _bounded(one: Attachment, tree: Tree, raw: bytes, size: int) -> Attachment:
     ends = raw.count(b"\n", part.start, part.stop) + raw.count(b"\r", part.start, part.stop)
     encoded = size - part.start
     return replace(one, size=decoded_size(encoded, ends * encoded // (part.stop - part.start), part.transfer_encoding))
-
-
-def given_up(raw: bytes, seconds: float) -> Message | Unreadable:
-    """A mail that nobody could read in `seconds` of computing."""
-    return _sender_only(raw, f"reading it took more than {seconds:g} s of computing")
 
 
 def _sender_only(raw: bytes, why: str) -> Message | Unreadable:

@@ -3,8 +3,7 @@
 The readers are written to be linear, and tests hold them to it; this is for the mail that proves us wrong. A mail that
 keeps a reader busy for ever would keep its source busy for ever, in every pass. So the work is interrupted when its
 thread has *computed* for too long: waiting, a busy machine and a suspended process do not count, so that no mail is given
-up because of them. What holds the interpreter itself (one regular expression on one text) cannot be interrupted, but by
-`sync.kit.backlog` from outside.
+up because of them. What holds the interpreter itself (one regular expression on one text) cannot be interrupted.
 """
 
 from __future__ import annotations
