@@ -24,8 +24,7 @@ NOISE_MIB = 8.0
 NOTES = """Before its first mail a daemon takes some 75 MiB, 20 of them code of libraries that the system shares between
 processes; the migrations of a first start add 9. The rest is the window of 2,000 waiting deliveries, the page caches of
 SQLite's connections, a batch of 200 mails, and statements that are kept. Threads share one arena of malloc
-(`sync/heap.py`): with arenas of their own the peak was 30 MiB higher. The process that understands the mails of a
-backlog (design note 0016) takes some 40 MiB of its own while there is one, and is not in the figure."""
+(`sync/heap.py`): with arenas of their own the peak was 30 MiB higher."""
 SENT = "SELECT count(*) FROM deliveries WHERE state = 'sent'"
 
 

@@ -32,19 +32,21 @@ from bench.parts.site import LANES, Site, site
 NAME = "pipeline"
 TITLE = "The whole way: IMAP → ledger → Inbox"
 NOTES = """
-Where the program's CPU goes (threads' own clocks and a profile by them, a run of 3,000 mails, a tenth of them cold, on a
-busy machine): understanding contents 24 %, which the first loop pays, too; committing intents and results 10 %;
-recording 5 %; contents and small files read back 3.5 %; the window, progress and the rest of the ledger 6 %; starting up
-14 % (2 to 3 % of a run of 20,000); the event loop without that 37 %: HTTP exchanges, 1.9 for each mail, 12; rendering,
-hashing and checking what is sent and reading the answer 5; taking files out of their mails 2, which the first loop
-pays, too; rules about senders 1; the rest is some thirteen callbacks for each mail: tasks, futures, time-outs, and
-handing work to threads. All threads share one interpreter lock, so that wall time follows CPU.
+Where the program's CPU goes (threads' own clocks and a profile, a run of 6,000 mails on a quiet machine, 1,870 µs each):
+understanding contents 24 %, which the first loop pays, too; the ledger 28 %: committing intents and results 13, of which
+half is SQLite writing pages, recording 6, reading contents and small files back 4.5, the window and progress 4.5; listing
+headers 3; starting up 9 % (3 % of a run of 20,000); the event loop without that 36 %: HTTP exchanges, 1.9 for each mail,
+12; rendering, hashing and checking what is sent and reading the answer 10, half of which the first loop pays, too; rules
+about senders and files 3; the rest is some ten callbacks for each mail: tasks, futures, and handing work to threads. All
+threads share one interpreter lock, so that wall time follows CPU.
 
-The design that would come closer: a lane as one long task instead of a task, and four futures, for each delivery;
-contents passed on in memory as long as the spool allows, the ledger's copy being read only after a start; answers read
-without httpx's objects around them; headers and small contents fetched by one command and understood once; and
-understanding in a worker process, which lowers no CPU but uses the second core. An Inbox takes 200 requests a minute:
-at that rate the program uses less than one part in a hundred of a core.
+What would come closer: frozen requests in a table of their own, so that the pages of deliveries are not split and filled
+again for each (a third of what SQLite writes); contents passed on in memory as long as the spool allows, the ledger's copy
+being read only after a start; a lane as one long task instead of a task, and four futures, for each delivery; answers
+read without httpx's objects around them. Together these are some 300 µs, and the CPU would still be 1.8 times that of
+the loop: the rest is what the promise costs, two durable commits, an order and a proof of each send. Understanding one half
+of each batch in a process beside was built and measured (`bench fetch`: 10 % faster, at 15 % more CPU and 22 MiB), and not
+kept. An Inbox takes 200 requests a minute: at that rate the program uses less than one part in a hundred of a core.
 """
 PROGRAM = "`inbox-sync sync` (SQLite, FULL)"
 UNDERSTANDING = "loop with the program's understanding, keeps nothing"
