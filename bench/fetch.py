@@ -31,13 +31,13 @@ SLOW_ONES_MESSAGES = 2_000
 """What fetchmail and getmail take of the mailbox in one turn; mbsync and inbox-sync take all of it."""
 
 NOTES = (
-    "Of inbox-sync's CPU about half goes into understanding mails, a quarter into the ledger's rows, a tenth into reading and "
-    "parsing IMAP's answers; starting (imports, migrations) is a second of each turn. All of it shares one interpreter lock, "
-    "so a second core only serves Dovecot. mbsync understands nothing: it writes what comes to files, and how long that "
-    "takes is the disk's affair (its turns differ by a factor of two). A process beside that understands one half of each "
-    "batch was built: 10 % faster, at 15 % more CPU and 22 MiB, and not kept, since an Inbox takes 200 requests a minute. "
-    "Understanding all mails in two such processes, with the next batch fetched meanwhile, is the design that would pass "
-    "mbsync."
+    "Of inbox-sync's CPU about half goes into understanding mails, a quarter into the ledger's rows, a tenth into reading "
+    "and parsing IMAP's answers; starting (imports, migrations) is a second of each turn. All of it shares one "
+    "interpreter lock, so a second core only serves Dovecot. mbsync understands nothing: it writes what comes to files, "
+    "and how long that takes is the disk's affair (its turns differ by a factor of two). A process beside that "
+    "understands one half of each batch was built: 10 % faster, at 15 % more CPU and 22 MiB, and not kept, since an Inbox "
+    "takes 200 requests a minute. Understanding all mails in two such processes, with the next batch fetched meanwhile, "
+    "is the design that would pass mbsync."
 )
 
 
