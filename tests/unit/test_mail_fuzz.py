@@ -229,9 +229,9 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_mail_takes_linear_time(name: str) -> None:
     raw = HOSTILE[name]()
-    began = time.process_time()
+    began = time.thread_time()
     content = understand(raw)
-    assert time.process_time() - began < MOST_SECONDS
+    assert time.thread_time() - began < MOST_SECONDS
     assert_linear(understand, raw)
     assert isinstance(content, Message)
     assert content.author is not None
