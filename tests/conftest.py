@@ -32,7 +32,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("soak" if config.getoption("--soak") else "quick")
     os.environ.pop("INBOX_SYNC_CONFIG", None)  # a developer's own file must not reach a test
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun with `&` by a script: children would never hear Ctrl-C
+    if (
+        signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    ):  # begun with `&` by a script: children would never hear Ctrl-C
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

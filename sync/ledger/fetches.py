@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, Select, not_, or_, select, update
+from sqlalchemy import Connection, Integer, Row, Select, bindparam, not_, or_, select, update
 
 from sync.decide import CLOCKS_AGREE, Vanished
 from sync.delivery import OrderKey
@@ -26,36 +26,39 @@ _IN_ORDER = (_M.arrived_at, _T.rank, _M.id)
 """How the messages of one source are delivered (`OrderKey`)."""
 
 
+_DUE = (
+    select(
+        _M.id,
+        _M.stream_id,
+        _T.key,
+        _T.rank,
+        _M.epoch,
+        _M.external_id,
+        _M.size_bytes,
+        _M.arrived_at,
+        _M.fetch_attempts,
+        _M.backfill,
+        _M.late,
+    )
+    .join(schema.streams, _T.id == _M.stream_id)
+    .join(schema.sources, _S.id == _M.source_id)
+    .where(
+        _S.name == bindparam("source"),
+        in_state(_M.state, MessageState.FOUND),
+        # or its next try lies ahead only because the clock was set back since
+        or_(_M.fetch_at.is_(None), _M.fetch_at <= bindparam("now"), _M.updated_at > bindparam("ahead")),
+        can_be_fetched(),
+    )
+    .order_by(_M.backfill, *_IN_ORDER)
+    .limit(bindparam("most", type_=Integer))
+)
+
+
 def due_fetches(tx: Connection, source: str, now: datetime, limit: int) -> list[FoundRow]:
     """Found messages of a source whose turn it is, in the order in which they are delivered. Ids of an old numbering are
     not among them."""
-    query = (
-        select(
-            _M.id,
-            _M.stream_id,
-            _T.key,
-            _T.rank,
-            _M.epoch,
-            _M.external_id,
-            _M.size_bytes,
-            _M.arrived_at,
-            _M.fetch_attempts,
-            _M.backfill,
-            _M.late,
-        )
-        .join(schema.streams, _T.id == _M.stream_id)
-        .join(schema.sources, _S.id == _M.source_id)
-        .where(
-            _S.name == source,
-            in_state(_M.state, MessageState.FOUND),
-            # or its next try lies ahead only because the clock was set back since
-            or_(_M.fetch_at.is_(None), _M.fetch_at <= now, _M.updated_at > now + CLOCKS_AGREE),
-            can_be_fetched(),
-        )
-        .order_by(_M.backfill, *_IN_ORDER)
-        .limit(limit)
-    )
-    return [_found_row(row) for row in tx.execute(query)]
+    values = {"source": source, "now": now, "ahead": now + CLOCKS_AGREE, "most": limit}
+    return [_found_row(row) for row in tx.execute(_DUE, values)]
 
 
 def _found_row(row: Row[*tuple[object, ...]]) -> FoundRow:

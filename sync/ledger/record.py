@@ -47,6 +47,20 @@ _COUNTS = ForKeys(
     .group_by(_M.fingerprint)
 )
 
+_STREAM = (
+    select(_S.generation, _S.id, _T.first_loaded_at, _T.epoch)
+    .join(schema.streams, _T.source_id == _S.id)
+    .where(_T.id == bindparam("stream"))
+    .with_for_update(of=schema.streams, key_share=True)
+)
+_OLD_MARK = select(_T.epoch, _T.complete_until, _T.first_loaded_at).where(_T.id == bindparam("stream"))
+_OF_OLD_NUMBERING = select(_M.id).where(
+    _M.source_id == bindparam("source"),
+    _M.stream_id == bindparam("stream"),
+    in_state(_M.state, MessageState.FOUND),
+    _M.epoch != bindparam("epoch"),
+)
+
 RACE_TRIES = 5
 """How often places that lost a race are judged again before the batch is given up for this time."""
 
@@ -183,12 +197,7 @@ class Recording:
     # ------------------------------------------------------------------ the stream
 
     def _lock_stream(self, mark: Mark | None) -> None:
-        row = self._tx.execute(
-            select(_S.generation, _S.id, _T.first_loaded_at, _T.epoch)
-            .join(schema.streams, _T.source_id == _S.id)
-            .where(_T.id == self._view.stream_id)
-            .with_for_update(of=schema.streams, key_share=True)
-        ).one()
+        row = self._tx.execute(_STREAM, {"stream": self._view.stream_id}).one()
         epoch = row.epoch if mark is None else mark.epoch
         if f"{row.generation}:{epoch}" != self._view.epoch or row.id != self._view.source_id:
             raise TemporaryError(
@@ -205,9 +214,7 @@ class Recording:
             number = update(schema.streams).where(_T.id == self._view.stream_id)
             self._tx.execute(number.values(epoch=mark.epoch, updated_at=self._now))
             return
-        old = self._tx.execute(
-            select(_T.epoch, _T.complete_until, _T.first_loaded_at).where(_T.id == self._view.stream_id)
-        ).one()
+        old = self._tx.execute(_OLD_MARK, {"stream": self._view.stream_id}).one()
         complete_until = mark.complete_until
         if old.epoch == mark.epoch and old.complete_until is not None:
             complete_until = old.complete_until if complete_until is None else max(old.complete_until, complete_until)
@@ -228,13 +235,9 @@ class Recording:
 
     def _leave_old_numbering(self) -> None:
         """What was found under an old numbering and did not turn up in the complete new one is gone."""
-        query = select(_M.id).where(
-            _M.source_id == self._view.source_id,
-            _M.stream_id == self._view.stream_id,
-            in_state(_M.state, MessageState.FOUND),
-            _M.epoch != self._view.epoch,
-        )
-        lost = list(self._tx.execute(query).scalars())
+        view = self._view
+        values = {"source": view.source_id, "stream": view.stream_id, "epoch": view.epoch}
+        lost = list(self._tx.execute(_OF_OLD_NUMBERING, values).scalars())
         if lost:
             vanish_all(self._tx, dict.fromkeys(lost, "the numbering changed"), self._tally, self._now)
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import Connection, RowMapping, delete, func, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select, update
 
 from sync.errors import ConfigError
 from sync.ledger import schema
@@ -25,6 +25,8 @@ from sync.states import DeliveryState
 _S = schema.sources.c
 _T = schema.streams.c
 _D = schema.deliveries.c
+
+_BY_NAME = select(schema.sources).where(_S.name == bindparam("name"))
 
 NO_FAULT = {"state": "ok", "code": "", "sentence": "", "next_step": "", "failures": 0}
 
@@ -62,12 +64,13 @@ class Sources(Repository):
         if starts_pass:
             tx.execute(update(schema.sources).where(_S.id == row.id).values(last_pass_at=now, next_pass_at=None))
             row = replace(row, last_pass_at=now, next_pass_at=None)
-        return row
+        return replace(row, forgotten_until=read_forgotten_until(tx))
 
     @reads
     def get(self, tx: Connection, name: str) -> SourceRow | None:
         """The source, None when the ledger has not met it."""
-        return _get(tx, name)
+        row = _get(tx, name)
+        return None if row is None else replace(row, forgotten_until=read_forgotten_until(tx))
 
     @reads
     def all(self, tx: Connection) -> tuple[SourceRow, ...]:
@@ -229,8 +232,8 @@ def _lock(tx: Connection, name: str) -> SourceRow:
 
 
 def _get(tx: Connection, name: str) -> SourceRow | None:
-    row = tx.execute(select(schema.sources).where(_S.name == name)).mappings().one_or_none()
-    return None if row is None else replace(_source(row), forgotten_until=read_forgotten_until(tx))
+    row = tx.execute(_BY_NAME, {"name": name}).mappings().one_or_none()
+    return None if row is None else _source(row)
 
 
 def _start_over(tx: Connection, source_id: int, now: datetime) -> None:

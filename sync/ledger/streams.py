@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, RowMapping, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, select, update
 
 from sync.ledger import schema
 from sync.ledger.dialect import insert_into
@@ -17,6 +17,8 @@ from sync.ledger.sources import need_source
 from sync.ledger.types import key_text
 
 _T = schema.streams.c
+
+_PRESENT = select(schema.streams).where(_T.source_id == bindparam("source_id"), _T.active)
 
 
 class Streams(Repository):
@@ -85,7 +87,7 @@ class Streams(Repository):
 
 
 def _present(tx: Connection, source_id: int) -> dict[str, StreamRow]:
-    found = tx.execute(select(schema.streams).where(_T.source_id == source_id, _T.active)).mappings()
+    found = tx.execute(_PRESENT, {"source_id": source_id}).mappings()
     return {row.key: row for row in map(_stream, found)}
 
 
