@@ -33,6 +33,11 @@ LINKS_MAX = 50_000
 """Links to one file; file systems allow some 65,000."""
 
 
+NOTES = """The program's own part is flat: its CPU differs by less than a millisecond. What is not CPU is waiting for
+Dovecot, which takes some 3 ms longer to answer STATUS for 200,000 mails than for 200: it has to be asked something, and
+there is no cheaper question that tells of new mail. As the program's part became shorter, the ratio grew."""
+
+
 @dataclass(frozen=True, slots=True)
 class Passes:
     """What `passes` passes cost: commands on the wire for each, wall and CPU of the median one."""
@@ -74,6 +79,7 @@ def run(options: Options) -> Section:
             Target(f"round trips, {sizes[-1]:,} mails", largest.commands, 1.0),
             Target(f"time against {sizes[0]:,} mails", largest.milliseconds / smallest.milliseconds, FLAT),
         ],
+        notes=NOTES,
     )
 
 

@@ -19,6 +19,13 @@ THREADS = 24
 """What a daemon may have at a moment: the SQL pool, the passes that run at that moment, and some to spare."""
 
 
+NOTES = """A thousand sources at 60 s are 17 passes a second, 13 ms of CPU each. An empty pass over one folder by itself is 4
+(`empty_pass`): 2.8 of them are the ledger's five transactions, 0.9 the event loop, the rest TLS and IMAP. What hundreds of
+sources add to that (a second folder, leases, the schedule, caches that hold another source) was not taken apart. The
+design that comes next: one transaction where a pass begins (its source, its streams, what is due) and one where it ends
+(its marks and how it went), instead of five, which is some 1.5 ms of each."""
+
+
 def run(options: Options) -> Section:
     if not PROGRAM.exists():
         raise Missing("needs Dovecot: apt-get install dovecot-imapd")
@@ -52,6 +59,7 @@ def run(options: Options) -> Section:
             )
         ],
         targets=targets,
+        notes=NOTES,
     )
 
 
