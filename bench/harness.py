@@ -8,7 +8,7 @@ A benchmark is a module in this folder with
 
 and nothing else is needed: `python -m bench` finds it. Modules that benchmarks share live in `bench.parts`.
 Absolute figures drift from machine to machine and from day to day: contestants take turns within one run, and what
-counts are the ratios of their medians.
+counts are the ratios within each round, of which the median is given.
 """
 
 from __future__ import annotations
