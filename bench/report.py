@@ -13,7 +13,8 @@ from bench.harness import Section, Table, Target
 _PAGE = """# Performance
 
 What the program costs and how fast it is, measured beside other ways to do the same. Absolute figures drift from machine
-to machine and from day to day: contestants take turns within one run, and what counts are the ratios of their medians.
+to machine and from day to day: contestants take turns within one run, and what counts are the ratios within each round,
+of which the median is given (tables show the medians of each contestant, whose quotient may differ a little).
 `make bench` measures everything again and writes this page; `.venv/bin/python -m bench --help` tells how to run a part.
 """
 
